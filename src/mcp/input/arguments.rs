@@ -116,6 +116,11 @@ impl<'de> Deserialize<'de> for CalleeNumber {
 pub struct List<T, const MAX: usize>(Vec<T>);
 
 impl<T, const MAX: usize> List<T, MAX> {
+    #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
     /// The items.
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {

@@ -93,21 +93,15 @@ pub(in crate::mcp::tools) struct ListCallsInput {
     ending_before: Option<CallId>,
 }
 
-/// Which calls are wanted.
-struct CallFilter {
-    outcomes: Vec<CallOutcome>,
-    direction: Option<DirectionFilter>,
-    agent_id: Option<AgentId>,
-    number: Option<E164>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-}
+impl ListCallsInput {
+    fn outcomes(&self) -> Vec<CallOutcome> {
+        self.outcomes.iter().flat_map(List::as_slice).map(|filter| filter.outcome()).collect()
+    }
 
-impl CallFilter {
     /// The filters that were given, as words.
     fn describe(&self) -> Vec<String> {
-        let outcomes: Vec<&str> = self.outcomes.iter().map(|outcome| outcome.as_str()).collect();
-        let time = |at: Option<Timestamp>| at.map(text::format_instant);
+        let outcomes: Vec<&str> = self.outcomes().iter().map(|outcome| outcome.as_str()).collect();
+        let time = |at: Option<Time>| at.map(|at| text::format_instant(at.0));
         [
             ("outcomes", (!outcomes.is_empty()).then(|| outcomes.join(", "))),
             ("direction", self.direction.map(|direction| direction.as_str().to_owned())),
@@ -122,8 +116,8 @@ impl CallFilter {
     }
 
     fn matches(&self, call: &Call) -> bool {
-        let created = created_at(call);
-        (self.outcomes.is_empty() || self.outcomes.contains(&CallOutcome::from_call(call)))
+        let (created, outcomes) = (created_at(call), self.outcomes());
+        (outcomes.is_empty() || outcomes.contains(&CallOutcome::from_call(call)))
             && self.direction.is_none_or(|direction| {
                 call.direction.as_ref().is_some_and(|known| known.as_str() == direction.as_str())
             })
@@ -131,17 +125,17 @@ impl CallFilter {
             && self.number.as_ref().is_none_or(|number| {
                 call.to_number.as_ref() == Some(number) || call.from_number.as_ref() == Some(number)
             })
-            && self.since.is_none_or(|since| created.is_none_or(|created| created >= since))
-            && self.until.is_none_or(|until| created.is_none_or(|created| created < until))
+            && self.since.is_none_or(|since| created.is_none_or(|created| created >= since.0))
+            && self.until.is_none_or(|until| created.is_none_or(|created| created < until.0))
     }
 
     /// Whether the calls beyond this one, in the direction of the search, are outside the given times.
     fn ends_at(&self, call: &Call, towards_newer: bool) -> bool {
         let Some(created) = created_at(call) else { return false };
         if towards_newer {
-            self.until.is_some_and(|until| created >= until)
+            self.until.is_some_and(|until| created >= until.0)
         } else {
-            self.since.is_some_and(|since| created < since)
+            self.since.is_some_and(|since| created < since.0)
         }
     }
 }
@@ -188,33 +182,13 @@ impl Tool for ListCalls {
     type Output = ListCallsOutput;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let ListCallsInput {
-            outcomes,
-            direction,
-            agent_id,
-            number,
-            since,
-            until,
-            limit,
-            starting_after,
-            ending_before,
-        } = input;
         let cursor = page_cursor(
-            starting_after.map(|id| id.as_str().to_owned()),
-            ending_before.map(|id| id.as_str().to_owned()),
+            input.starting_after.as_ref().map(ToString::to_string),
+            input.ending_before.as_ref().map(ToString::to_string),
         )?;
-        let outcomes = outcomes.map_or_else(Vec::new, List::into_vec);
-        let filter = CallFilter {
-            outcomes: outcomes.into_iter().map(OutcomeFilter::outcome).collect(),
-            direction,
-            agent_id,
-            number,
-            since: since.map(|time| time.0),
-            until: until.map(|time| time.0),
-        };
-        let limit = limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
-        let search = CallSearch::run(cx, &filter, cursor, limit).await?;
-        let text = search.to_text(&filter);
+        let limit = input.limit.map_or(20, |limit| usize::try_from(limit.get()).unwrap_or(100));
+        let search = CallSearch::run(cx, &input, cursor, limit).await?;
+        let text = search.to_text(&input);
         let cost_milli_cents = search.total_cost();
         let CallSearch { calls, has_more, edge, searched, counts, simulated, .. } = search;
         let next_cursor = edge.filter(|_| has_more);
@@ -249,7 +223,7 @@ struct CallSearch {
 impl CallSearch {
     async fn run(
         cx: &ToolContext,
-        filter: &CallFilter,
+        filter: &ListCallsInput,
         mut cursor: Option<PageCursor>,
         limit: usize,
     ) -> Result<Self, ToolExit> {
@@ -289,7 +263,7 @@ impl CallSearch {
     }
 
     /// Looks at the calls of a page, until there are enough or the rest is outside the given times.
-    fn add_page(&mut self, mut page: Page<Call>, filter: &CallFilter, limit: usize) {
+    fn add_page(&mut self, mut page: Page<Call>, filter: &ListCallsInput, limit: usize) {
         self.has_more = page.has_more && !page.data.is_empty();
         if self.towards_newer {
             // Each page begins with the newest call, but this listing goes towards newer calls.
@@ -321,7 +295,7 @@ impl CallSearch {
         MilliCents(costs.fold(0, |total, cost| total.saturating_add(cost.0)))
     }
 
-    fn to_text(&self, filter: &CallFilter) -> String {
+    fn to_text(&self, filter: &ListCallsInput) -> String {
         let filters = filter.describe();
         let filters = match filters.as_slice() {
             [] => String::new(),
