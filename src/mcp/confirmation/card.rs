@@ -4,10 +4,10 @@
 //! accepts. Four marks in the ledger expire with the token: that the card was to ask about an order, that a card showed
 //! the question, that a token was answered, and that the answer was no.
 
-use std::fmt::Write;
-
 use jiff::Timestamp;
 use rmcp::model::JsonObject;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use super::open_question::{ExpectedAnswer, OpenQuestion, Question};
@@ -22,8 +22,8 @@ use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 
-/// The length of the part of a question's id that names its request, in hexadecimal digits.
-const TAG_DIGITS: usize = 32;
+/// The length of the part of a question's id that names its request.
+const TAG_BYTES: usize = 16;
 const MAX_QUESTION_ID_CHARS: usize = 100;
 
 /// The answer of the human in the card.
@@ -61,23 +61,13 @@ pub enum CardVerdict {
 }
 
 /// Whether a card has shown a question, and whether it was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum QuestionStanding {
     Open,
     Answered,
     /// It has expired, or never existed.
     Expired,
-}
-
-impl QuestionStanding {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Answered => "answered",
-            Self::Expired => "expired",
-        }
-    }
 }
 
 /// Whether the card may ask this client's human: the client shows it, its tools are offered, and its answer counts.
@@ -233,12 +223,7 @@ impl TokenContext<'_> {
         let ConfirmedRequest { tool, account, arguments } = self.request;
         let parts = ["card question", account.id().as_str(), self.caller, tool.as_str(), arguments];
         let code = compute_hmac(secret.as_bytes(), &parts.map(str::as_bytes));
-        let mut tag = String::with_capacity(TAG_DIGITS);
-        for byte in code.iter().take(TAG_DIGITS / 2) {
-            // Writing to a String cannot fail.
-            let _ = write!(tag, "{byte:02x}");
-        }
-        Ok(tag)
+        Ok(base16ct::lower::encode_string(code.get(..TAG_BYTES).unwrap_or_default()))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::dialing::ledger::{BatchId, BatchState};
 use crate::mcp::call_details;
 use crate::mcp::call_details::CallDetails;
 use crate::mcp::card;
-use crate::mcp::confirmation::card::record_shown_question;
+use crate::mcp::confirmation::card::{QuestionStanding, record_shown_question};
 use crate::mcp::input::arguments::{BoundedInteger, Text};
 use crate::mcp::registry::description::Sentence::{self, Always};
 use crate::mcp::registry::effect::ToolEffect;
@@ -26,6 +26,7 @@ use crate::mcp::reply::text;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::tool::{Tool, ToolExit, tool_metadata};
 use crate::mcp::tools::calls::{GetCallResult, follow_batch};
+use crate::mcp::tools::shared::wire_word;
 use crate::mcp::waiting::{self, ObservedCall};
 use crate::toolset::Toolset;
 use crate::watch::{Snapshot, WatchStatus};
@@ -73,7 +74,7 @@ pub(in crate::mcp::tools) enum FollowCallOutput {
     Batch(FollowedBatch),
     /// The state of a question.
     Question {
-        question: &'static str,
+        question: QuestionStanding,
     },
 }
 
@@ -233,9 +234,9 @@ impl Tool for FollowCall {
                 return Ok(follow_list(cx, batch.as_str(), known, wait).await?);
             }
             (None, None, Some(question)) => {
-                let standing = record_shown_question(cx.account.dialer()?, question.as_str());
-                let question = standing.await?.as_str();
-                let text = format!("card: the question is {question}.");
+                let dialer = cx.account.dialer()?;
+                let question = record_shown_question(dialer, question.as_str()).await?;
+                let text = format!("card: the question is {}.", wire_word(&question));
                 return Ok(Reply::new(FollowCallOutput::Question { question }, text));
             }
             _ => {

@@ -110,11 +110,7 @@ impl NumberSummary {
                 format!("answered by {agent}, caller ID of {}", callers.join(", "))
             }
         };
-        format!(
-            "{}, number_id {}, {used_by}",
-            self.e164.as_ref().map_or("number", E164::as_str),
-            self.number_id
-        )
+        format!("{}, {used_by}", self.short_line())
     }
 }
 
