@@ -39,16 +39,6 @@ impl Source {
             _ => return None,
         })
     }
-
-    /// What is seen of the account by them, if anything is.
-    const fn view(self) -> Option<DataSurface> {
-        match self {
-            Self::Agents(_) => Some(DataSurface::Agents),
-            Self::Calls => Some(DataSurface::Calls),
-            Self::Numbers => Some(DataSurface::Numbers),
-            Self::Languages => None,
-        }
-    }
 }
 
 /// What can stand where the user is typing for this caller.
@@ -71,9 +61,8 @@ pub async fn complete_argument(
         }
         _ => return Err(ErrorData::invalid_params("there is nothing to complete there", None)),
     };
-    let is_visible = |source: &Source| source.view().is_none_or(|view| view.is_visible(tools));
-    let found = match source.filter(is_visible) {
-        Some(source) => load_values(account, source, &typed)
+    let found = match source {
+        Some(source) => load_values(account, tools, source, &typed)
             .await
             .map_err(|error| answer::protocol_error(error, tools))?,
         None => Vec::new(),
@@ -87,12 +76,13 @@ pub async fn complete_argument(
 
 async fn load_values(
     account: &Account,
+    tools: &AvailableTools,
     source: Source,
     typed: &str,
 ) -> Result<Vec<String>, ToolError> {
     let fits = |text: &str| text.to_lowercase().contains(typed);
     Ok(match source {
-        Source::Agents(kind) => {
+        Source::Agents(kind) if DataSurface::Agents.is_visible(tools) => {
             let agents = account.api()?.list_agents(kind).await?;
             let named = agents
                 .data
@@ -100,12 +90,12 @@ async fn load_values(
                 .filter(|agent| fits(agent.id.as_str()) || agent.name.as_deref().is_some_and(fits));
             named.map(|agent| agent.id.to_string()).collect()
         }
-        Source::Calls => {
+        Source::Calls if DataSurface::Calls.is_visible(tools) => {
             let page = account.api()?.list_calls(&PageRequest::with_limit(100)).await?;
             let ids = page.data.iter().map(|call| call.id.to_string());
             ids.filter(|id| fits(id)).collect()
         }
-        Source::Numbers => {
+        Source::Numbers if DataSurface::Numbers.is_visible(tools) => {
             let page = account.api()?.list_numbers(&PageRequest::with_limit(100)).await?;
             let numbers = page.data.iter().filter_map(|number| number.e164.as_ref());
             numbers.map(|number| number.as_str().to_owned()).filter(|text| fits(text)).collect()
@@ -113,5 +103,6 @@ async fn load_values(
         Source::Languages => {
             LANGUAGES.iter().filter(|tag| fits(tag)).map(|tag| (*tag).to_owned()).collect()
         }
+        Source::Agents(_) | Source::Calls | Source::Numbers => Vec::new(),
     })
 }
