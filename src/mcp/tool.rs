@@ -20,16 +20,20 @@ use crate::mcp::card;
 use crate::mcp::input::arguments::{self, Arguments};
 use crate::mcp::input::schema;
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::description::{Sentence, render_description};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::{CardRole, ToolMeta};
-use crate::mcp::registry::name::ToolName;
+use crate::mcp::registry::description::render_description;
+use crate::mcp::registry::index::ToolMeta;
 use crate::mcp::reply::answer;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
-use crate::mcp::request::context::ToolContext;
 use crate::mcp::task_subject::TaskSubject;
-use crate::toolset::Toolset;
+
+// What the definition of a tool is made of.
+pub use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
+pub use crate::mcp::registry::effect::ToolEffect;
+pub use crate::mcp::registry::index::CardRole;
+pub use crate::mcp::registry::name::ToolName;
+pub use crate::mcp::reply::answer::Reply;
+pub use crate::mcp::request::context::ToolContext;
+pub use crate::toolset::Toolset;
 
 /// The result of a `run` that did not produce a reply.
 #[derive(Debug)]

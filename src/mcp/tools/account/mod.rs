@@ -11,13 +11,9 @@ use super::numbers::NumberSummary;
 use super::shared::take_simulated;
 use crate::account::Environment;
 use crate::dialing::limits::{CallLimits, Usage};
-use crate::mcp::registry::description::Sentence::{self, Always};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
-use crate::toolset::Toolset;
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+};
 use callingbox::{MilliCents, PageRequest};
 
 /// How many agents and numbers are shown.

@@ -12,16 +12,12 @@ use super::read::{AgentReport, PLATFORM_DEFAULT};
 use super::summary::{AgentInput, AgentSummary};
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::tools::shared::check_webhook_hosts;
-use crate::toolset::Toolset;
 use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
 
 pub(in crate::mcp::tools) struct UpdateAgent;

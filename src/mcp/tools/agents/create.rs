@@ -8,16 +8,12 @@ use super::summary::{AgentSummary, require_ids};
 use super::take_over::find_held_numbers;
 use crate::dialing::opt_outs::RESULT_FIELD;
 use crate::mcp::input::arguments::{HttpsUrl, List, Text};
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::tools::shared::check_webhook_hosts;
-use crate::toolset::Toolset;
 use callingbox::{
     AgentCreate, AgentType, ErrorKind, NumberId, ReturnType, ReturnsSchema, VoicemailAction,
 };

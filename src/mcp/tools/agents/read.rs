@@ -14,15 +14,11 @@ use super::summary::{AgentInput, AgentSummary};
 use crate::dialing::ledger::{MAX_PAGE, RecordFilter};
 use crate::dialing::limits::OrderKind;
 use crate::mcp::input::arguments::Object;
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::text::{self, one_line};
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::tools::shared::{take_simulated, wire_word};
-use crate::toolset::Toolset;
 use callingbox::{Agent, AgentType};
 
 pub(in crate::mcp::tools) struct ListAgents;

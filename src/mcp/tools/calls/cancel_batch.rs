@@ -8,14 +8,10 @@ use crate::account::Environment;
 use crate::batch::{self, report::load_report};
 use crate::dialing::ledger::{BatchId, BatchState, RowState};
 use crate::mcp::input::arguments::Text;
-use crate::mcp::registry::description::Sentence::{self, Always};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
-use crate::toolset::Toolset;
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+};
 use callingbox::CallId;
 
 pub(in crate::mcp::tools) struct CancelBatch;

@@ -19,17 +19,13 @@ use crate::batch::report::{BatchReport, RowReport, load_report};
 use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, PauseReason, RowState};
 use crate::mcp::input::arguments::{BoundedInteger, Text};
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self, UntrustedFence};
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::waiting;
-use crate::toolset::Toolset;
 use callingbox::{CallId, MilliCents};
 
 /// How many rows one answer holds.

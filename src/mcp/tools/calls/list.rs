@@ -10,17 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::opt_outs::asks_not_to_be_called;
 use crate::mcp::input::arguments::{BoundedInteger, List, Time};
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_summary::CallSummary;
 use crate::mcp::reply::text;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::tools::shared::page_cursor;
 use crate::mcp::waiting;
-use crate::toolset::Toolset;
 use callingbox::{AgentId, Call, CallId, E164, MilliCents, Page, PageCursor, PageRequest};
 
 pub(in crate::mcp::tools) struct ListCalls;

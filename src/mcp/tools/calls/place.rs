@@ -21,19 +21,15 @@ use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields};
 use crate::mcp::input::arguments::{CalleeNumber, HttpsUrl, Object, Text};
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::CardRole;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, CardRole, Live, Reply, Sandbox, Sentence, Tool, ToolContext, ToolEffect, ToolExit,
+    ToolName, Toolset, With,
+};
 use crate::mcp::tools::ordering::{self, AnsweredOrder, ConfirmableTool, OrderOutcome};
 use crate::mcp::tools::shared::check_webhook_hosts;
-use crate::toolset::Toolset;
 use callingbox::{
     Agent, AgentId, Call, CallCreate, CallId, E164, OpenEnum, PageRequest, VoicemailAction,
 };

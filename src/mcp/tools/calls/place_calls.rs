@@ -33,19 +33,15 @@ use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
 use crate::mcp::input::arguments::{
     BoundedInteger, CalleeNumber, HttpsUrl, List, Object, Text, Time,
 };
-use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::CardRole;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, CardRole, Live, Reply, Sandbox, Sentence, Tool, ToolContext, ToolEffect, ToolExit,
+    ToolName, Toolset, With,
+};
 use crate::mcp::tools::calls::place::KeyText;
 use crate::mcp::tools::ordering::{self, AnsweredOrder, ConfirmableTool};
-use crate::toolset::Toolset;
 use callingbox::{AgentId, CallId, E164, MilliCents};
 
 /// How many people a client's form names; the text of an answer names all.

@@ -13,17 +13,13 @@ use crate::mcp::confirmation::open_question::{OpenQuestionWords, Question};
 use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
 use crate::mcp::input::arguments::{CalleeNumber, Text};
-use crate::mcp::registry::description::Sentence::{self, Always};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+};
 use crate::mcp::tools::ordering;
 use crate::own_command::own_command;
-use crate::toolset::Toolset;
 use callingbox::{CallId, E164};
 
 const DEFAULT_REASON: &str = "asked not to be called again";

@@ -7,16 +7,12 @@ use serde::Deserialize;
 
 use crate::mcp::call_details::CallDetails;
 use crate::mcp::input::arguments::BoundedInteger;
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::text::UntrustedFence;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::waiting::{self, ObservedCall};
-use crate::toolset::Toolset;
 use callingbox::CallId;
 
 pub(in crate::mcp::tools) struct GetCallResult;

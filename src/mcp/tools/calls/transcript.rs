@@ -9,16 +9,12 @@ use serde_with::skip_serializing_none;
 
 use crate::mcp::call_details;
 use crate::mcp::input::arguments::BoundedInteger;
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text::{self, FencedContent, UntrustedFence};
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::waiting;
-use crate::toolset::Toolset;
 use callingbox::{Call, CallDirection, CallId, E164, TranscriptSegment};
 
 pub(in crate::mcp::tools) struct GetCallTranscript;

@@ -10,18 +10,14 @@ use serde_json::{Value, json};
 use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::input::arguments::{self, Object, Text};
 use crate::mcp::input::schema;
-use crate::mcp::registry::description::Sentence::{self, Always};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::CardRole;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit, tool_metadata};
+use crate::mcp::tool::{
+    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    tool_metadata,
+};
 use crate::mcp::tools::calls::{PlaceCall, PlaceCalls};
 use crate::mcp::tools::numbers::PurchaseNumber;
 use crate::mcp::tools::ordering::{AnsweredOrder, ConfirmableTool};
-use crate::toolset::Toolset;
 
 /// How long the card waits for an answer. The order goes on after that, and the card asks again what became of it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -15,20 +15,16 @@ use crate::mcp::call_details::CallDetails;
 use crate::mcp::card;
 use crate::mcp::confirmation::card::{QuestionStanding, record_shown_question};
 use crate::mcp::input::arguments::{BoundedInteger, Text};
-use crate::mcp::registry::description::Sentence::{self, Always};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::CardRole;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::text;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit, tool_metadata};
+use crate::mcp::tool::{
+    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    tool_metadata,
+};
 use crate::mcp::tools::calls::{GetCallResult, follow_batch};
 use crate::mcp::tools::shared::wire_word;
 use crate::mcp::waiting::{self, ObservedCall};
-use crate::toolset::Toolset;
 use crate::watch::{Snapshot, WatchStatus};
 use callingbox::{Call, CallId, TranscriptSegment};
 

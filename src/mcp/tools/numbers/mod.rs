@@ -15,18 +15,14 @@ use crate::mcp::confirmation::card::CardAnswer;
 use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields};
 use crate::mcp::input::arguments::{BoundedInteger, Text};
 use crate::mcp::registry::available::AvailableTools;
-use crate::mcp::registry::description::Sentence::{self, Always, Live, Sandbox, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::CardRole;
-use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::surface::DataSurface;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
-use crate::toolset::Toolset;
+use crate::mcp::tool::{
+    Always, CardRole, Live, Reply, Sandbox, Sentence, Tool, ToolContext, ToolEffect, ToolExit,
+    ToolName, Toolset, With,
+};
 use callingbox::E164;
 use callingbox::MilliCents;
 use callingbox::{

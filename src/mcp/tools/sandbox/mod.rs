@@ -4,19 +4,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::mcp::call_details::CallDetails;
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::index::CardRole;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text::UntrustedFence;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    With,
+};
 use crate::simulator::SimulatorError;
-use crate::toolset::Toolset;
 use callingbox::E164;
 use callingbox::Effect;
 

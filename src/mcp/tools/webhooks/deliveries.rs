@@ -8,16 +8,12 @@ use serde_with::skip_serializing_none;
 
 use super::WebhookRecord;
 use crate::mcp::input::arguments::BoundedInteger;
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::tools::shared::{more_results_hint, take_simulated, wire_word};
-use crate::toolset::Toolset;
 use callingbox::{
     ApiClient, CallId, DeliveryFilter, DeliveryId, DeliveryStatus, EndpointId, OpenEnum,
     WebhookDelivery,

@@ -7,16 +7,12 @@ use serde_with::skip_serializing_none;
 use super::WebhookRecord;
 use crate::account::Environment;
 use crate::mcp::input::arguments::{HttpsUrl, List, Text};
-use crate::mcp::registry::description::Sentence::{self, Always, With};
-use crate::mcp::registry::effect::ToolEffect;
-use crate::mcp::registry::name::ToolName;
-use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
-use crate::mcp::request::context::ToolContext;
-use crate::mcp::tool::{Tool, ToolExit};
+use crate::mcp::tool::{
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+};
 use crate::mcp::tools::shared::{check_webhook_hosts, take_simulated, wire_word};
-use crate::toolset::Toolset;
 use callingbox::{
     Change, EndpointId, EndpointStatus, EventSubscription, SigningSecret, WebhookCreate,
     WebhookEndpoint, WebhookUpdate,
