@@ -187,7 +187,6 @@ mod tests {
     use crate::mcp::reply::answer::Reply;
     use crate::mcp::server::Server;
     use crate::mcp::tool::Tool;
-    use crate::toolset::Toolset;
     use crate::watch::WaitLimits;
 
     #[derive(Deserialize, JsonSchema)]
@@ -208,7 +207,6 @@ mod tests {
                 const NAME: ToolName = ToolName::of_test($text);
                 const TITLE: &'static str = $text;
                 const DESCRIPTION: &'static [Sentence] = &[Sentence::Always($text)];
-                const TOOLSET: Toolset = Toolset::Calls;
                 const EFFECT: ToolEffect = $kind;
                 const OPEN_WORLD: bool = false;
                 type Input = Nothing;

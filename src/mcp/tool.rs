@@ -33,7 +33,6 @@ pub use crate::mcp::registry::index::CardRole;
 pub use crate::mcp::registry::name::ToolName;
 pub use crate::mcp::reply::answer::Reply;
 pub use crate::mcp::request::context::ToolContext;
-pub use crate::toolset::Toolset;
 
 /// The result of a `run` that did not produce a reply.
 #[derive(Debug)]
@@ -52,14 +51,12 @@ impl<E: Into<ToolError>> From<E> for ToolExit {
 
 /// One tool of the catalogue.
 pub trait Tool: Send + Sync + 'static {
-    /// The name: a verb, then the API's noun.
+    /// The name: a verb, then the API's noun. It has its toolset with it.
     const NAME: ToolName;
     /// The name for people.
     const TITLE: &'static str;
     /// What the tool does, when to use it, what it costs and what it returns.
     const DESCRIPTION: &'static [Sentence];
-    /// The toolset that enables and disables it.
-    const TOOLSET: Toolset;
     /// The effect of a call.
     const EFFECT: ToolEffect;
     /// Whether it reaches beyond the account, or brings in words from outside.
@@ -157,7 +154,7 @@ pub(super) const fn tool_metadata<T: Tool>() -> ToolMeta {
     ToolMeta {
         name: T::NAME.as_str(),
         title: T::TITLE,
-        toolset: T::TOOLSET,
+        toolset: T::NAME.toolset(),
         effect: T::EFFECT,
         card: T::CARD,
     }

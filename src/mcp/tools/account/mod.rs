@@ -12,7 +12,7 @@ use super::shared::take_simulated;
 use crate::account::Environment;
 use crate::dialing::limits::{CallLimits, Usage};
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName,
 };
 use callingbox::{MilliCents, PageRequest};
 
@@ -59,7 +59,6 @@ impl Tool for GetAccount {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Returns what to know before calls: whether they are live or simulated, the time now, the calling rules and what is used of each limit, and the first agents and numbers.",
     )];
-    const TOOLSET: Toolset = Toolset::Account;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = GetAccountInput;

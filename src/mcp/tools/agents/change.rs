@@ -15,7 +15,7 @@ use crate::mcp::input::arguments::{HttpsUrl, List, Object, Text};
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::tools::shared::check_webhook_hosts;
 use callingbox::{AgentId, AgentUpdate, Change, ReturnsSchema, VoicemailAction};
@@ -135,7 +135,6 @@ impl Tool for UpdateAgent {
         ),
         With(ToolName::SET_AGENT_NUMBERS, "set_agent_numbers changes the numbers."),
     ];
-    const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = UpdateAgentInput;
@@ -235,7 +234,6 @@ impl Tool for ArchiveAgent {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Archives an agent permanently: it places and answers no more calls. Past calls and transcripts stay.",
     )];
-    const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = AgentInput;

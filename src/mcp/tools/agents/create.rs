@@ -11,7 +11,7 @@ use crate::mcp::input::arguments::{HttpsUrl, List, Text};
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::tools::shared::check_webhook_hosts;
 use callingbox::{
@@ -76,7 +76,6 @@ impl Tool for CreateAgent {
         ),
         With(ToolName::UPDATE_AGENT, "To change an agent use update_agent."),
     ];
-    const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
     type Input = CreateAgentInput;

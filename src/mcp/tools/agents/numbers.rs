@@ -20,7 +20,7 @@ use crate::mcp::input::arguments::{List, Text};
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName,
 };
 use crate::mcp::tools::ordering;
 use callingbox::{
@@ -339,7 +339,6 @@ impl Tool for SetAgentNumbers {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Attaches owned numbers to an agent, makes one its caller ID, then detaches others. An inbound agent answers an attached number immediately; a number has at most one inbound agent: take_over moves it from the agent that has it, and for a moment nobody answers.",
     )];
-    const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = SetAgentNumbersInput;

@@ -16,7 +16,7 @@ use crate::dialing::limits::OrderKind;
 use crate::mcp::input::arguments::Object;
 use crate::mcp::reply::text::{self, one_line};
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::tools::shared::{take_simulated, wire_word};
 use callingbox::{Agent, AgentType};
@@ -116,7 +116,6 @@ impl Tool for ListAgents {
         ),
         With(ToolName::GET_AGENT, "get_agent returns one in full."),
     ];
-    const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListAgentsInput;
@@ -216,7 +215,6 @@ impl Tool for GetAgent {
         ),
         With(ToolName::LIST_AGENTS, "list_agents finds ids."),
     ];
-    const TOOLSET: Toolset = Toolset::Agents;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = AgentInput;

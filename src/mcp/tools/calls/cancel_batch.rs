@@ -10,7 +10,7 @@ use crate::dialing::ledger::{BatchId, BatchState, RowState};
 use crate::mcp::input::arguments::Text;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName,
 };
 use callingbox::CallId;
 
@@ -46,7 +46,6 @@ impl Tool for CancelBatch {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Stops a list of calls: no new call starts. Calls in progress cannot be hung up.",
     )];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = CancelBatchInput;

@@ -23,7 +23,7 @@ use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self, UntrustedFence};
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::waiting;
 use callingbox::{CallId, MilliCents};
@@ -394,7 +394,6 @@ impl Tool for GetBatch {
             "Read a transcript only for a row whose note asks for a look.",
         ),
     ];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
     type Input = GetBatchInput;

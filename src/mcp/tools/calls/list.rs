@@ -13,7 +13,7 @@ use crate::mcp::input::arguments::{BoundedInteger, List, Time};
 use crate::mcp::reply::call_summary::CallSummary;
 use crate::mcp::reply::text;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::tools::shared::page_cursor;
 use crate::mcp::waiting;
@@ -171,7 +171,6 @@ impl Tool for ListCalls {
         ),
         With(ToolName::GET_CALL_RESULT, "get_call_result returns the details."),
     ];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListCallsInput;

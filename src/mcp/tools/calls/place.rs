@@ -26,7 +26,7 @@ use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::tool::{
     Always, CardRole, Live, Reply, Sandbox, Sentence, Tool, ToolContext, ToolEffect, ToolExit,
-    ToolName, Toolset, With,
+    ToolName, With,
 };
 use crate::mcp::tools::ordering::{self, AnsweredOrder, ConfirmableTool, OrderOutcome};
 use crate::mcp::tools::shared::check_webhook_hosts;
@@ -296,7 +296,6 @@ impl Tool for PlaceCall {
             "The agent's `returns` decide what comes back, and its voicemail_action what it does at a machine. If `outcome` is `unknown`, the telephone may be ringing: do not call again. Within 10 minutes the same agent and number ring again only with allow_repeat: the same words return the first call, other words are a conflict. Emergency, premium, short and opted-out numbers are always refused. Rules may refuse a call or require confirmation: then show the user the answer.",
         ),
     ];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
     const CARD: CardRole = CardRole::ShowsResult;

@@ -38,7 +38,7 @@ use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
 use crate::mcp::tool::{
     Always, CardRole, Live, Reply, Sandbox, Sentence, Tool, ToolContext, ToolEffect, ToolExit,
-    ToolName, Toolset, With,
+    ToolName, With,
 };
 use crate::mcp::tools::calls::place::KeyText;
 use crate::mcp::tools::ordering::{self, AnsweredOrder, ConfirmableTool};
@@ -690,7 +690,6 @@ impl Tool for PlaceCalls {
         ),
         With(ToolName::GET_BATCH, "get_batch returns the results."),
     ];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
     const CARD: CardRole = CardRole::ShowsResult;

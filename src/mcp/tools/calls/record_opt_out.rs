@@ -16,7 +16,7 @@ use crate::mcp::input::arguments::{CalleeNumber, Text};
 use crate::mcp::reply::error::{ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName,
 };
 use crate::mcp::tools::ordering;
 use crate::own_command::own_command;
@@ -118,7 +118,6 @@ impl Tool for RecordOptOut {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Puts who asked not to be called again on the do-not-call list. Not for a wrong number or a bad moment.",
     )];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = RecordOptOutInput;

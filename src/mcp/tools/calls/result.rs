@@ -10,7 +10,7 @@ use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::text::UntrustedFence;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::waiting::{self, ObservedCall};
 use callingbox::CallId;
@@ -46,7 +46,6 @@ impl Tool for GetCallResult {
         ),
         With(ToolName::GET_CALL_TRANSCRIPT, "get_call_transcript returns what was said."),
     ];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
     type Input = GetCallResultInput;

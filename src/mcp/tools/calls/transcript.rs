@@ -12,7 +12,7 @@ use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text::{self, FencedContent, UntrustedFence};
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::waiting;
 use callingbox::{Call, CallDirection, CallId, E164, TranscriptSegment};
@@ -77,7 +77,6 @@ impl Tool for GetCallTranscript {
             "For the outcome and the result fields use get_call_result.",
         ),
     ];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
     type Input = GetCallTranscriptInput;

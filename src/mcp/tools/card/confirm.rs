@@ -12,7 +12,7 @@ use crate::mcp::input::arguments::{self, Object, Text};
 use crate::mcp::input::schema;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::tool::{
-    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName,
     tool_metadata,
 };
 use crate::mcp::tools::calls::{PlaceCall, PlaceCalls};
@@ -85,7 +85,6 @@ impl Tool for ConfirmCall {
     const TITLE: &'static str = "Answer";
     const DESCRIPTION: &'static [Sentence] =
         &[Always("For the call card alone: the user's own answer to its question.")];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::RingsPhone;
     const OPEN_WORLD: bool = true;
     const CARD: CardRole = CardRole::AppOnly {

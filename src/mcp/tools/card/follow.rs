@@ -19,7 +19,7 @@ use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::text;
 use crate::mcp::tool::{
-    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
+    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName,
     tool_metadata,
 };
 use crate::mcp::tools::calls::{GetCallResult, follow_batch};
@@ -202,7 +202,6 @@ impl Tool for FollowCall {
     const TITLE: &'static str = "Follow";
     const DESCRIPTION: &'static [Sentence] =
         &[Always("For the call card alone: what changed since its last request.")];
-    const TOOLSET: Toolset = Toolset::Calls;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
     const CARD: CardRole = CardRole::AppOnly { serves: &[tool_metadata::<GetCallResult>()] };

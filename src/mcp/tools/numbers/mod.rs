@@ -21,7 +21,7 @@ use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self};
 use crate::mcp::tool::{
     Always, CardRole, Live, Reply, Sandbox, Sentence, Tool, ToolContext, ToolEffect, ToolExit,
-    ToolName, Toolset, With,
+    ToolName, With,
 };
 use callingbox::E164;
 use callingbox::MilliCents;
@@ -168,7 +168,6 @@ impl Tool for ListNumbers {
         ),
         With(ToolName::SEARCH_NUMBERS, "search_numbers finds numbers for sale."),
     ];
-    const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListNumbersInput;
@@ -267,7 +266,6 @@ impl Tool for SearchNumbers {
         With(ToolName::PURCHASE_NUMBER, "purchase_number does."),
         With(ToolName::LIST_NUMBERS, "list_numbers returns the owned numbers."),
     ];
-    const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = true;
     type Input = SearchNumbersInput;
@@ -491,7 +489,6 @@ impl Tool for PurchaseNumber {
         ),
         Always("Use it when the user agreed to the price."),
     ];
-    const TOOLSET: Toolset = Toolset::Numbers;
     const EFFECT: ToolEffect = ToolEffect::CostsMoney;
     const OPEN_WORLD: bool = true;
     const CARD: CardRole = CardRole::ShowsResult;

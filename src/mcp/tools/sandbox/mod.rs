@@ -9,8 +9,7 @@ use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text::UntrustedFence;
 use crate::mcp::tool::{
-    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset,
-    With,
+    Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::simulator::SimulatorError;
 use callingbox::E164;
@@ -36,7 +35,6 @@ impl Tool for SimulateInboundCall {
         ),
         With(ToolName::GET_CALL_RESULT, "get_call_result waits for the end."),
     ];
-    const TOOLSET: Toolset = Toolset::Sandbox;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = false;
     const CARD: CardRole = CardRole::ShowsResult;

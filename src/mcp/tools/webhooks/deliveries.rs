@@ -11,7 +11,7 @@ use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::tools::shared::{more_results_hint, take_simulated, wire_word};
 use callingbox::{
@@ -141,7 +141,6 @@ impl Tool for ListWebhookDeliveries {
         ),
         With(ToolName::REDELIVER_WEBHOOK, "redeliver_webhook sends one again."),
     ];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = ListWebhookDeliveriesInput;
@@ -195,7 +194,6 @@ impl Tool for GetWebhookDelivery {
         ),
         With(ToolName::LIST_WEBHOOK_DELIVERIES, "list_webhook_deliveries finds ids."),
     ];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = DeliveryInput;
@@ -246,7 +244,6 @@ impl Tool for RedeliverWebhook {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Sends one delivery again to its receiver, under the same event id, and counts the attempt. Use it after the receiver was repaired. Returns the delivery.",
     )];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
     type Input = DeliveryInput;

@@ -10,7 +10,7 @@ use crate::mcp::input::arguments::{HttpsUrl, List, Text};
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text;
 use crate::mcp::tool::{
-    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, Toolset, With,
+    Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
 use crate::mcp::tools::shared::{check_webhook_hosts, take_simulated, wire_word};
 use callingbox::{
@@ -118,7 +118,6 @@ impl Tool for ListWebhooks {
         ),
         With(ToolName::GET_WEBHOOK, "get_webhook returns one."),
     ];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = NoInput;
@@ -152,7 +151,6 @@ impl Tool for GetWebhook {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Returns one webhook endpoint: address, events, status with its reason, consecutive failures. Its secret is returned only when it is created or rotated.",
     )];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
     type Input = WebhookInput;
@@ -213,7 +211,6 @@ impl Tool for CreateWebhook {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Registers an address that receives the events of all the account's calls, with numbers and results in them. Every call ends in exactly one of completed, failed, no_answer, busy, canceled. Returns its signing secret, which is shown only once. For one call or one agent use their webhook_url instead.",
     )];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: false, idempotent: false };
     const OPEN_WORLD: bool = true;
     type Input = CreateWebhookInput;
@@ -255,7 +252,6 @@ impl Tool for UpdateWebhook {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Changes a webhook endpoint, or switches it on or off; what is left out keeps its value. Every call ends in exactly one of completed, failed, no_answer, busy, canceled. Returns the endpoint.",
     )];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = true;
     type Input = UpdateWebhookInput;
@@ -303,7 +299,6 @@ impl Tool for DeleteWebhook {
         Always("Deletes a webhook endpoint permanently; it receives no more events."),
         With(ToolName::UPDATE_WEBHOOK, "To pause it use update_webhook with status disabled."),
     ];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: true };
     const OPEN_WORLD: bool = false;
     type Input = WebhookInput;
@@ -326,7 +321,6 @@ impl Tool for RotateWebhookSecret {
     const DESCRIPTION: &'static [Sentence] = &[Always(
         "Replaces the signing secret of a webhook endpoint. The old secret stops immediately, so the receiver refuses events until it has the new one. Returns the new secret, shown only once.",
     )];
-    const TOOLSET: Toolset = Toolset::Webhooks;
     const EFFECT: ToolEffect = ToolEffect::Writes { destructive: true, idempotent: false };
     const OPEN_WORLD: bool = false;
     type Input = WebhookInput;
