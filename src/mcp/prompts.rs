@@ -190,19 +190,14 @@ pub fn get_prompt(
     tools: &AvailableTools,
 ) -> Result<GetPromptResult, ErrorData> {
     let names = || PROMPTS.iter().map(|job| job.name).collect::<Vec<_>>().join(", ");
+    let invalid = |text: String| ErrorData::invalid_params(text, None);
     let job = PROMPTS.iter().find(|job| job.name == name).ok_or_else(|| {
-        ErrorData::invalid_params(
-            format!("there is no prompt `{}`; there are: {}", one_line(name, 80), names()),
-            None,
-        )
+        invalid(format!("there is no prompt `{}`; there are: {}", one_line(name, 80), names()))
     })?;
     if let Some(tool) = job.missing_tool(tools) {
-        return Err(ErrorData::invalid_params(
-            format!(
-                "the prompt `{name}` is not offered here: it needs the tool `{tool}`, which is not"
-            ),
-            None,
-        ));
+        return Err(invalid(format!(
+            "the prompt `{name}` is not offered here: it needs the tool `{tool}`, which is not"
+        )));
     }
     let empty = JsonObject::new();
     let given = arguments.unwrap_or(&empty);
@@ -210,14 +205,8 @@ pub fn get_prompt(
         given.keys().find(|name| job.arguments.iter().all(|known| known.name != name.as_str()))
     {
         let valid: Vec<&str> = job.arguments.iter().map(|argument| argument.name).collect();
-        return Err(ErrorData::invalid_params(
-            format!(
-                "unknown argument `{}`; valid are: {}",
-                one_line(unknown, 80),
-                valid.join(", ")
-            ),
-            None,
-        ));
+        let (unknown, valid) = (one_line(unknown, 80), valid.join(", "));
+        return Err(invalid(format!("unknown argument `{unknown}`; valid are: {valid}")));
     }
     let mut values: Vec<(&str, Option<String>)> = Vec::new();
     for argument in job.arguments {
@@ -225,10 +214,8 @@ pub fn get_prompt(
             Some(Value::String(text)) if !text.trim().is_empty() => Some(one_line(text, 2_000)),
             None | Some(Value::Null | Value::String(_)) if !argument.required => None,
             _ => {
-                return Err(ErrorData::invalid_params(
-                    format!("`{}` is needed, as text: {}", argument.name, argument.description),
-                    None,
-                ));
+                let Argument { name, description, .. } = argument;
+                return Err(invalid(format!("`{name}` is needed, as text: {description}")));
             }
         };
         values.push((argument.name, value));

@@ -122,22 +122,6 @@ fn declined_mark(token_id: &str) -> String {
     format!("card declined {token_id}")
 }
 
-/// Asks in the card. `None`: the card was to ask the same before, and never appeared.
-///
-/// # Errors
-/// The ledger cannot be used.
-pub(super) async fn ask_in_card(
-    cx: &ToolContext,
-    dialer: &Dialer,
-    request: &ConfirmedRequest,
-    question: &Question,
-    form: CardForm<'_>,
-) -> Result<Option<OpenQuestion>, ToolError> {
-    TokenContext::for_card(cx, dialer, request, &question.preview)
-        .issue_question(question, form)
-        .await
-}
-
 /// Reads the answer that the card returned, and marks it as given.
 ///
 /// # Errors
@@ -152,7 +136,8 @@ pub async fn read_card_answer(
     if !can_ask_in_card(cx, &dialer.rules()) {
         return Err(reject_token("an answer in the card does not count here"));
     }
-    TokenContext::for_card(cx, dialer, request, &question.preview).read_answer(answer).await
+    let tokens = TokenContext::new(cx, dialer, request, &question.preview).for_card();
+    tokens.read_answer(answer).await
 }
 
 /// The answer that was given before with this token, if one was: yes or no. It is looked up without the order, which its
@@ -170,8 +155,8 @@ pub async fn find_earlier_answer(dialer: &Dialer, token: &str) -> Result<Option<
 }
 
 impl TokenContext<'_> {
-    /// The question for the card, unless the card was to ask about the same request before and did not appear.
-    async fn issue_question(
+    /// The question for the card. `None`: the card was to ask about the same request before, and never appeared.
+    pub(super) async fn issue_question(
         &self,
         question: &Question,
         form: CardForm<'_>,

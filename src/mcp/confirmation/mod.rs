@@ -158,7 +158,8 @@ pub async fn ask_human(
         let card_is_missing = form.is_some();
         if let Some(form) = form {
             let hangs_on_model_record = form.hangs_on_model_record;
-            match card::ask_in_card(cx, dialer, asked, question, form).await? {
+            let tokens = TokenContext::new(cx, dialer, asked, &question.preview).for_card();
+            match tokens.issue_question(question, form).await? {
                 Some(open) => return Ok(ConfirmOutcome::Open(open)),
                 None if hangs_on_model_record => return Err(missing_card(RECORD_REMEDY).into()),
                 None if rules.require_human => return Err(missing_card(CANNOT_ASK_REMEDY).into()),
@@ -302,13 +303,8 @@ impl<'a> TokenContext<'a> {
     }
 
     /// Without the session: a view may be served by another one than the model.
-    fn for_card(
-        cx: &'a ToolContext,
-        dialer: &'a Dialer,
-        request: &'a ConfirmedRequest,
-        preview: &'a Preview,
-    ) -> Self {
-        Self { session: "", ..Self::new(cx, dialer, request, preview) }
+    fn for_card(self) -> Self {
+        Self { session: "", ..self }
     }
 
     async fn issue_token(&self, purpose: TokenPurpose) -> Result<(String, Timestamp), ToolError> {

@@ -141,28 +141,16 @@ impl Tool for UpdateAgent {
     type Output = UpdateAgentOutput;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let UpdateAgentInput {
-            agent_id,
-            name,
-            persona,
-            instructions,
-            voice,
-            language,
-            returns,
-            tools,
-            webhook_url,
-            voicemail_action,
-            clear,
-        } = input;
-        let tools = in_call_tools::to_api_tools(tools)?;
-        let clear = clear.map(List::into_vec).unwrap_or_default();
+        let agent_id = input.agent_id;
+        let tools = in_call_tools::to_api_tools(input.tools)?;
+        let clear = input.clear.map(List::into_vec).unwrap_or_default();
         let (persona, instructions) =
-            (persona.map(Text::into_string), instructions.map(Text::into_string));
+            (input.persona.map(Text::into_string), input.instructions.map(Text::into_string));
         let (language, webhook_url) =
-            (language.map(Text::into_string), webhook_url.map(HttpsUrl::into_string));
+            (input.language.map(Text::into_string), input.webhook_url.map(HttpsUrl::into_string));
         check_webhook_hosts(cx, in_call_tools::addresses(&webhook_url, &tools))?;
         let update = AgentUpdate {
-            name: name.map(Text::into_string),
+            name: input.name.map(Text::into_string),
             persona: field_change("persona", persona, Clearable::Persona, &clear)?,
             instructions: field_change(
                 "instructions",
@@ -170,12 +158,12 @@ impl Tool for UpdateAgent {
                 Clearable::Instructions,
                 &clear,
             )?,
-            voice: voice.map(Text::into_string),
+            voice: input.voice.map(Text::into_string),
             language: field_change("language", language, Clearable::Language, &clear)?,
-            returns,
+            returns: input.returns,
             tools,
             webhook_url: field_change("webhook_url", webhook_url, Clearable::WebhookUrl, &clear)?,
-            voicemail_action,
+            voicemail_action: input.voicemail_action,
         };
         if update == AgentUpdate::default() {
             return Err(ToolError::invalid_argument(

@@ -82,27 +82,14 @@ impl Tool for CreateAgent {
     type Output = AgentSummary;
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let CreateAgentInput {
-            name,
-            kind,
-            persona,
-            instructions,
-            voice,
-            language,
-            returns,
-            tools,
-            webhook_url,
-            voicemail_action,
-            number_ids,
-            primary_number_id,
-        } = input;
-        let tools = in_call_tools::to_api_tools(tools)?;
-        let webhook_url = webhook_url.map(HttpsUrl::into_string);
+        let kind = input.kind;
+        let tools = in_call_tools::to_api_tools(input.tools)?;
+        let webhook_url = input.webhook_url.map(HttpsUrl::into_string);
         check_webhook_hosts(cx, in_call_tools::addresses(&webhook_url, &tools))?;
-        let number_ids = number_ids.map(List::into_vec);
+        let number_ids = input.number_ids.map(List::into_vec);
         require_ids("number_ids", number_ids.iter().flatten())?;
-        require_ids("primary_number_id", &primary_number_id)?;
-        if let Some(primary) = &primary_number_id
+        require_ids("primary_number_id", &input.primary_number_id)?;
+        if let Some(primary) = &input.primary_number_id
             && !number_ids.as_ref().is_some_and(|ids| ids.contains(primary))
         {
             return Err(ToolError::invalid_argument(
@@ -111,20 +98,23 @@ impl Tool for CreateAgent {
             .into());
         }
         let asks = kind == AgentType::Outbound && cx.account.dialer()?.rules().ask_do_not_call;
-        let (returns, is_added) = if asks { add_do_not_call(returns) } else { (returns, false) };
+        let (returns, is_added) = match asks {
+            true => add_do_not_call(input.returns),
+            false => (input.returns, false),
+        };
         let agent = AgentCreate {
-            name: name.into_string(),
+            name: input.name.into_string(),
             r#type: kind,
-            persona: persona.map(Text::into_string),
-            instructions: instructions.map(Text::into_string),
-            voice: voice.map(Text::into_string),
-            language: language.map(Text::into_string),
+            persona: input.persona.map(Text::into_string),
+            instructions: input.instructions.map(Text::into_string),
+            voice: input.voice.map(Text::into_string),
+            language: input.language.map(Text::into_string),
             returns,
             tools,
             webhook_url,
-            voicemail_action,
+            voicemail_action: input.voicemail_action,
             number_ids,
-            primary_number_id,
+            primary_number_id: input.primary_number_id,
         };
         let api = cx.account.api()?;
         let created = match api.create_agent(&agent).await {

@@ -130,13 +130,10 @@ impl Step {
 
     /// The error of a move among other steps. It says by itself what is so.
     fn move_error(&self, error: ToolError, taken: &[String], is_last: bool) -> ToolError {
-        let before = match taken {
-            [] => String::new(),
-            taken => format!("{} took place; then ", taken.join(", ")),
-        };
         let rest = if is_last { "" } else { ". The later steps were not started" };
         let text = error.message().trim_end_matches('.');
-        let message = format!("{before}{} failed: {text}{rest}", self.present_tense());
+        let message =
+            format!("{}{} failed: {text}{rest}", taken_before(taken), self.present_tense());
         let error = error.with_message(message);
         if taken.is_empty() { error } else { error.with_effect(Effect::Partly) }
     }
@@ -144,10 +141,6 @@ impl Step {
     /// The error of this step among others.
     fn to_error(&self, error: ToolError, taken: &[String], is_last: bool) -> ToolError {
         let effect = error.effect();
-        let before = match taken {
-            [] => String::new(),
-            taken => format!("{} took place; then ", taken.join(", ")),
-        };
         let what = match (effect, taken) {
             (Effect::Nothing, _) => "failed",
             (Effect::Unknown | Effect::Partly, _) => {
@@ -157,7 +150,12 @@ impl Step {
             (Effect::Whole, _) => "took place too, but its answer is lost",
         };
         let rest = if is_last { "" } else { " The later steps were not started." };
-        let message = format!("{before}{} {what}: {}{rest}", self.present_tense(), error.message());
+        let message = format!(
+            "{}{} {what}: {}{rest}",
+            taken_before(taken),
+            self.present_tense(),
+            error.message()
+        );
         let error = match effect {
             Effect::Nothing => error.with_next_also(NextStep::tool(
                 ToolName::GET_AGENT,
@@ -175,6 +173,14 @@ impl Step {
         } else {
             error
         }
+    }
+}
+
+/// The beginning of a sentence about a step after these.
+fn taken_before(taken: &[String]) -> String {
+    match taken {
+        [] => String::new(),
+        taken => format!("{} took place; then ", taken.join(", ")),
     }
 }
 
@@ -353,16 +359,9 @@ impl Tool for SetAgentNumbers {
     }
 
     async fn run(input: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {
-        let SetAgentNumbersInput {
-            agent_id,
-            attach,
-            take_over,
-            primary,
-            detach,
-            confirmation_token,
-        } = input;
-        let attach = attach.map(List::into_vec).unwrap_or_default();
-        let detach = detach.map(List::into_vec).unwrap_or_default();
+        let SetAgentNumbersInput { agent_id, primary, confirmation_token, .. } = input;
+        let attach = input.attach.map(List::into_vec).unwrap_or_default();
+        let detach = input.detach.map(List::into_vec).unwrap_or_default();
         require_ids("attach", &attach)?;
         require_ids("primary", &primary)?;
         require_ids("detach", &detach)?;
@@ -376,7 +375,7 @@ impl Tool for SetAgentNumbers {
         }
         let api = cx.account.api()?;
         let mut takeover = None;
-        if take_over == Some(true) {
+        if input.take_over == Some(true) {
             let found = Takeover::find(api, &agent_id, &attach).await?;
             if !found.held.is_empty() {
                 let arguments = json!([agent_id, attach, primary, detach]).to_string();

@@ -65,19 +65,15 @@ async fn run_order<T: ConfirmableTool>(
     // An answer of the model is no answer of the user.
     order.shift_remove("confirmation_token");
     let input = arguments::parse::<T::Input>(&schema::input_schema::<T::Input>(), order)?;
-    let answered = T::run_as_answered(input, answer, cx).await?;
-    let mut problem = None;
-    let answered = answered.map(|Reply { data, text, simulated, meta, followed: _ }| {
-        let data = serde_json::to_value(data).unwrap_or_else(|error| {
-            problem = Some(error.to_string());
-            Value::Null
-        });
-        Reply { data, text, simulated, meta, followed: None }
-    });
-    match problem {
-        Some(problem) => Err(ToolError::internal(problem).into()),
-        None => Ok(answered),
-    }
+    Ok(match T::run_as_answered(input, answer, cx).await? {
+        AnsweredOrder::Confirmed(Reply { data, text, simulated, meta, followed: _ }) => {
+            let data = serde_json::to_value(data)
+                .map_err(|error| ToolError::internal(error.to_string()))?;
+            AnsweredOrder::Confirmed(Reply { data, text, simulated, meta, followed: None })
+        }
+        AnsweredOrder::Declined => AnsweredOrder::Declined,
+        AnsweredOrder::Unanswered => AnsweredOrder::Unanswered,
+    })
 }
 
 impl Tool for ConfirmCall {
