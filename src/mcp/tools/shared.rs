@@ -1,5 +1,7 @@
 //! What the tools of several toolsets share. It does not know any of them.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::mcp::reply::error::{ErrorCode, ToolError};
@@ -7,6 +9,11 @@ use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text::one_line;
 use crate::mcp::request::context::ToolContext;
 use callingbox::PageCursor;
+
+/// The input of a tool without arguments.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoInput {}
 
 /// The wire name of a value that is a string on the wire, on one line.
 pub(super) fn wire_word<T: serde::Serialize>(value: &T) -> String {

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::agents::AgentSummary;
 use super::numbers::NumberSummary;
-use super::shared::take_simulated;
+use super::shared::{NoInput, take_simulated};
 use crate::account::Environment;
 use crate::dialing::limits::{CallLimits, Usage};
 use crate::mcp::tool::{
@@ -20,10 +20,6 @@ use callingbox::{MilliCents, PageRequest};
 const MAX_SHOWN: usize = 10;
 
 pub(super) struct GetAccount;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GetAccountInput {}
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct GetAccountOutput {
@@ -61,7 +57,7 @@ impl Tool for GetAccount {
     )];
     const EFFECT: ToolEffect = ToolEffect::Reads;
     const OPEN_WORLD: bool = false;
-    type Input = GetAccountInput;
+    type Input = NoInput;
     type Output = GetAccountOutput;
 
     async fn run(_: Self::Input, cx: &ToolContext) -> Result<Reply<Self::Output>, ToolExit> {

@@ -405,30 +405,19 @@ async fn is_covered_by_first_yes(
 
 /// The preview as the confirmation shows it. The yes covers the whole list, whatever part of it a form has room for.
 fn to_preview(prepared: &PreparedBatch, shown: &BatchPreview, limit: usize) -> Preview {
-    let mut people = String::new();
-    // Writing to a String cannot fail.
-    for person in shown.people.iter().take(limit) {
+    let people = shown.people.iter().map(|person| {
         let name = person.name.as_deref().unwrap_or_default();
-        let _ = write!(people, "\n  {}. {} {name}", person.row, person.number);
-        if !person.local_time.is_empty() {
-            let _ = write!(
-                people,
-                "{}({} there)",
-                if name.is_empty() { "" } else { " " },
-                person.local_time
-            );
-        }
-    }
-    if shown.people.len() > limit {
-        let _ = write!(people, "\n  and {} more", shown.people.len() - limit);
-    }
-    let mut refused = String::new();
-    for row in shown.refused.iter().take(limit) {
-        let _ = write!(refused, "\n  {}. {}: {}", row.row, row.number, row.reason);
-    }
-    if shown.refused.len() > limit {
-        let _ = write!(refused, "\n  and {} more", shown.refused.len() - limit);
-    }
+        let time = match person.local_time.as_str() {
+            "" => String::new(),
+            time if name.is_empty() => format!("({time} there)"),
+            time => format!(" ({time} there)"),
+        };
+        format!("{}. {} {name}{time}", person.row, person.number)
+    });
+    let people = indent_lines(people, limit);
+    let refused = shown.refused.iter();
+    let refused = refused.map(|row| format!("{}. {}: {}", row.row, row.number, row.reason));
+    let refused = indent_lines(refused, limit);
     let common = shown.fields.iter().map(|(name, value)| (*name, Some(value.clone())));
     let lists =
         [("People", Some(people)), ("Not called", (!shown.refused.is_empty()).then_some(refused))];
@@ -440,6 +429,14 @@ fn to_preview(prepared: &PreparedBatch, shown: &BatchPreview, limit: usize) -> P
         fields: fields.collect(),
         covered: format!("{} {}", prepared.record.covered, prepared.reasons.join("; ")),
     }
+}
+
+/// The first of these lines, and how many follow.
+fn indent_lines(lines: impl ExactSizeIterator<Item = String>, limit: usize) -> String {
+    let more = lines.len().saturating_sub(limit);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let shown = lines.take(limit).chain(more).map(|line| format!("\n  {line}"));
+    shown.collect::<Vec<_>>().concat()
 }
 
 const OPEN_LIST: OpenQuestionWords = OpenQuestionWords {

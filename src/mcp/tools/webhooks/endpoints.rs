@@ -12,7 +12,7 @@ use crate::mcp::reply::text;
 use crate::mcp::tool::{
     Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
-use crate::mcp::tools::shared::{check_webhook_hosts, take_simulated, wire_word};
+use crate::mcp::tools::shared::{NoInput, check_webhook_hosts, take_simulated, wire_word};
 use callingbox::{
     Change, EndpointId, EndpointStatus, EventSubscription, SigningSecret, WebhookCreate,
     WebhookEndpoint, WebhookUpdate,
@@ -87,10 +87,6 @@ impl WebhookRecord for WebhookReport {
         self.simulated
     }
 }
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::mcp::tools) struct NoInput {}
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
