@@ -74,7 +74,7 @@ impl RowSelection {
 
 /// A batch and its rows, or the newest batches.
 #[skip_serializing_none]
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(in crate::mcp) struct GetBatchOutput {
     batch_id: Option<String>,
     #[schemars(with = "Option<String>")]
@@ -146,18 +146,8 @@ impl RowOutput {
 
 impl GetBatchOutput {
     fn empty(environment: Environment, note: String) -> Self {
-        Self {
-            batch_id: None,
-            state: None,
-            counts: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
-            cost_milli_cents: None,
-            rows: Vec::new(),
-            batches: Vec::new(),
-            has_more: false,
-            simulated: environment == Environment::Sandbox,
-            note,
-        }
+        let simulated = environment == Environment::Sandbox;
+        Self { simulated, note, ..Self::default() }
     }
 }
 

@@ -81,7 +81,7 @@ impl TryFrom<String> for KeyText {
 
 /// What became of the order.
 #[skip_serializing_none]
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(in crate::mcp::tools) struct PlaceCallOutput {
     /// Absent while a confirmation is outstanding.
     #[schemars(with = "Option<String>")]
@@ -101,17 +101,7 @@ pub(in crate::mcp::tools) struct PlaceCallOutput {
 
 impl PlaceCallOutput {
     fn new(outcome: Option<CallOutcome>, note: String) -> Self {
-        Self {
-            outcome,
-            call_id: None,
-            status: None,
-            from_number: None,
-            duplicate_of: None,
-            dispatch_id: None,
-            pending: PendingFields::default(),
-            simulated: false,
-            note,
-        }
+        Self { outcome, note, ..Self::default() }
     }
 
     /// `key` is the name that this request was given.

@@ -387,7 +387,7 @@ impl From<NumberSummary> for BoughtNumber {
 
 /// What became of the purchase.
 #[skip_serializing_none]
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(super) struct PurchaseNumberOutput {
     number: Option<BoughtNumber>,
     /// Whether the number is the account's now; absent when that could not be found out.
@@ -401,13 +401,7 @@ pub(super) struct PurchaseNumberOutput {
 
 impl PurchaseNumberOutput {
     fn new(purchased: Option<bool>, note: impl Into<String>) -> Self {
-        Self {
-            number: None,
-            purchased,
-            pending: PendingFields::default(),
-            simulated: false,
-            note: note.into(),
-        }
+        Self { purchased, note: note.into(), ..Self::default() }
     }
 
     /// The answer for a number that the account has already.
