@@ -18,18 +18,17 @@ use crate::account::{Account, Environment};
 use crate::batch::report::{BatchReport, load_report};
 use crate::batch::{self, BatchError};
 use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, RowRecord};
-use crate::mcp::call_details::CallDetails;
 use crate::mcp::card;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
-use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::text::{self, FencedContent, UntrustedFence, one_line};
 use crate::mcp::skill;
 use crate::mcp::tools::agents::AgentReport;
 use crate::mcp::tools::calls::{RowSelection, batch_reply};
 use crate::mcp::tools::numbers::ListNumbersOutput;
+use crate::mcp::waiting::ObservedCall;
 use crate::telemetry::metrics;
 use crate::watch::{Follower, Snapshot, WatchOptions, WatchStatus};
 use callingbox::{AgentId, CallId, PageRequest};
@@ -243,8 +242,7 @@ async fn load_contents(
     match name {
         Name::Call(id) => {
             let call = account.api()?.get_call(id).await?;
-            let details = CallDetails::load(account, tools, &call).await;
-            write(serde_json::to_value(CallReport::new(call, &details, tools)))
+            write(serde_json::to_value(ObservedCall::new(call).into_report(account, tools).await))
         }
         Name::Transcript(id) => {
             let api = account.api()?;

@@ -18,15 +18,13 @@ use crate::account::Account;
 use crate::batch::report::load_report;
 use crate::batch::{self, BatchError};
 use crate::dialing::ledger::BatchId;
-use crate::mcp::call_details::CallDetails;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::surface::DataSurface;
 use crate::mcp::reply::answer;
 use crate::mcp::reply::answer::Reply;
-use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::ToolError;
-use crate::mcp::reply::text::{self, UntrustedFence};
+use crate::mcp::reply::text;
 use crate::mcp::task_subject::TaskSubject;
 use crate::mcp::tools::calls::{RowSelection, batch_reply};
 use crate::mcp::waiting::{self, ObservedCall};
@@ -104,16 +102,13 @@ pub async fn get_task(
     let observed = waiting::poll_once(account, draining, &id, kept).await;
     let observed =
         observed.map_err(|error| answer::protocol_error(error.with_call_id(id), tools))?;
-    let simulated = text::is_simulated(&observed.call.extra);
     let record = build_task(task, &observed);
     waiting::record_call_end(account, &observed.call).await;
-    let details = CallDetails::load(account, tools, &observed.call).await;
-    let report = CallReport::new(observed.call, &details, tools).with_trouble(observed.trouble);
+    let report = observed.into_report(account, tools).await;
     if !report.is_final() {
         return Ok(GetTaskResult::new(DetailedTask::new(record, TaskPayload::Working)));
     }
-    let text = report.text(&UntrustedFence::new());
-    complete_task(record, Reply::new(report, text).with_simulated(simulated), tools)
+    complete_task(record, report.into_reply(), tools)
 }
 
 /// The state of a batch as a task. One that is paused or interrupted needs a person, and is shown as it is.

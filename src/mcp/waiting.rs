@@ -12,8 +12,11 @@ use crate::mcp::request::context::ToolContext;
 
 use crate::account::Account;
 use crate::dialing::call_outcome::CallEnd;
+use crate::mcp::call_details::CallDetails;
+use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::surface::DataSurface;
+use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::next_step::NextStep;
 use crate::mcp::reply::text::{self, UntrustedFence};
 use crate::mcp::request::progress::ProgressNotifier;
@@ -60,6 +63,20 @@ pub struct ObservedCall {
     pub call: Call,
     /// The error since then.
     pub trouble: Option<Arc<Error>>,
+}
+
+impl ObservedCall {
+    /// A call as it was read just now.
+    #[must_use]
+    pub fn new(call: Call) -> Self {
+        Self { call, trouble: None }
+    }
+
+    /// The report on the call for a caller with these tools.
+    pub async fn into_report(self, account: &Account, tools: &AvailableTools) -> CallReport {
+        let details = CallDetails::load(account, tools, &self.call).await;
+        CallReport::new(self.call, &details, tools).with_trouble(self.trouble)
+    }
 }
 
 /// Waits until the call ends, the time is up, or the server shuts down, and returns the state at that moment.
@@ -165,7 +182,7 @@ pub async fn poll_once(
     let mut follower = match watchers.follow(id, WatchOptions::default()) {
         Ok(follower) => follower,
         Err(FollowError::TooMany { .. }) => {
-            return Ok(ObservedCall { call: account.api()?.get_call(id).await?, trouble: None });
+            return Ok(ObservedCall::new(account.api()?.get_call(id).await?));
         }
     };
     let known = |snapshot: &Snapshot| snapshot.call.is_some();

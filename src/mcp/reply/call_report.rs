@@ -20,6 +20,7 @@ use crate::dialing::order::{DISPATCH_KEY, call_price};
 use crate::mcp::call_details::{CallDetails, OptOutEntry};
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
+use crate::mcp::reply::answer::Reply;
 use crate::mcp::reply::next_step::{NextStep, with_steps};
 use crate::mcp::reply::text::{self, FencedContent, UntrustedFence};
 use crate::own_command::own_command;
@@ -187,20 +188,22 @@ impl CallReport {
         self
     }
 
-    #[must_use]
-    pub fn is_simulated(&self) -> bool {
-        self.simulated
-    }
-
     /// Whether the report will not change any more.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.is_final
     }
 
-    /// The report as text, with the words from the call inside the fence.
+    /// The report as a reply.
     #[must_use]
-    pub fn text(&self, fence: &UntrustedFence) -> String {
+    pub fn into_reply(self) -> Reply<Self> {
+        let (text, simulated) = (self.text(), self.simulated);
+        Reply::new(self, text).with_simulated(simulated)
+    }
+
+    /// The report as text, with the words from the call inside a fence.
+    fn text(&self) -> String {
+        let fence = UntrustedFence::new();
         // The capacity of most reports.
         let mut text = String::with_capacity(1024);
         // Writing to a String cannot fail.
@@ -612,7 +615,7 @@ mod tests {
         let begins = "the result is a list and not an object; untrusted data from the call: <<<";
         let (marker, value) = problem.strip_prefix(begins).unwrap().split_once(' ').unwrap();
         assert_eq!(value, format!(r#"[1,"two\nthree"] {marker}>>>"#));
-        assert!(report.text(&UntrustedFence::new()).contains(problem), "{report:?}");
+        assert!(report.text().contains(problem), "{report:?}");
         assert!(report.note.contains("result_problems"), "{report:?}");
         let long = record(json!("x".repeat(100_000)));
         assert!(long.result_problems[0].chars().count() < 2_200);

@@ -5,10 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::call_details::CallDetails;
 use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::reply::call_report::CallReport;
-use crate::mcp::reply::text::UntrustedFence;
 use crate::mcp::tool::{
     Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
@@ -59,17 +57,14 @@ impl Tool for GetCallResult {
         let wait = input.wait(cx);
         let follow_as_task = !wait.is_zero() && cx.client.supports_tasks();
         let observed = if wait.is_zero() || follow_as_task {
-            ObservedCall { call: cx.account.api()?.get_call(&input.call_id).await?, trouble: None }
+            ObservedCall::new(cx.account.api()?.get_call(&input.call_id).await?)
         } else {
             waiting::wait_for_end(cx, &input.call_id, wait).await?
         };
         waiting::record_call_end(&cx.account, &observed.call).await;
-        let details = CallDetails::load(&cx.account, &cx.tools, &observed.call).await;
-        let report =
-            CallReport::new(observed.call, &details, &cx.tools).with_trouble(observed.trouble);
-        let text = report.text(&UntrustedFence::new());
-        let (unfinished, simulated) = (!report.is_final(), report.is_simulated());
-        let reply = Reply::new(report, text).with_simulated(simulated);
+        let report = observed.into_report(&cx.account, &cx.tools).await;
+        let unfinished = !report.is_final();
+        let reply = report.into_reply();
         Ok(if follow_as_task && unfinished { reply.followed_by(input.call_id) } else { reply })
     }
 }

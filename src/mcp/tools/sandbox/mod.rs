@@ -3,14 +3,13 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::call_details::CallDetails;
 use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::reply::error::{ADD_CREDIT, ErrorCode, Retry, ToolError};
 use crate::mcp::reply::next_step::NextStep;
-use crate::mcp::reply::text::UntrustedFence;
 use crate::mcp::tool::{
     Always, CardRole, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
+use crate::mcp::waiting::ObservedCall;
 use crate::simulator::SimulatorError;
 use callingbox::E164;
 use callingbox::Effect;
@@ -79,9 +78,6 @@ impl Tool for SimulateInboundCall {
                 None => failure(ErrorCode::Unavailable),
             }
         })?;
-        let details = CallDetails::load(&cx.account, &cx.tools, &call).await;
-        let report = CallReport::new(call, &details, &cx.tools);
-        let text = report.text(&UntrustedFence::new());
-        Ok(Reply::new(report, text))
+        Ok(ObservedCall::new(call).into_report(&cx.account, &cx.tools).await.into_reply())
     }
 }
