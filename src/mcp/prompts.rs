@@ -24,6 +24,10 @@ const fn optional_argument(name: &'static str, description: &'static str) -> Arg
     Argument { name, description, required: false }
 }
 
+const AGENT: Argument =
+    optional_argument("agent_id", "Agent to use. Default: a suitable one is found or created.");
+const LANGUAGE: Argument = optional_argument("language", "BCP 47 tag of the language to speak.");
+
 /// A job.
 struct PromptTemplate {
     name: &'static str,
@@ -51,10 +55,7 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("people", "Numbers in E.164, with names and facts for each person."),
             required_argument("task", "What to ask or say; {name} stands for the person's name."),
             optional_argument("until", "When the last call may start."),
-            optional_argument(
-                "agent_id",
-                "Agent to use. Default: a suitable one is found or created.",
-            ),
+            AGENT,
         ],
         text: "Call a list of people by phone.\n\
             People: {people}.\n\
@@ -73,11 +74,8 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("to", "Number to call, E.164."),
             required_argument("person", "Who is called."),
             required_argument("appointment", "What, where and when."),
-            optional_argument(
-                "agent_id",
-                "Agent to use. Default: a suitable one is found or created.",
-            ),
-            optional_argument("language", "BCP 47 tag of the language to speak."),
+            AGENT,
+            LANGUAGE,
         ],
         text: "Confirm an appointment by phone.\n\
             Call {person} at {to}. The appointment: {appointment}.\n\
@@ -94,10 +92,7 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("to", "Number to call, E.164."),
             required_argument("person", "Who is called."),
             required_argument("offer", "What is offered, in a sentence or two."),
-            optional_argument(
-                "agent_id",
-                "Agent to use. Default: a suitable one is found or created.",
-            ),
+            AGENT,
         ],
         text: "Qualify a lead by phone.\n\
             Call {person} at {to}. The offer: {offer}.\n\
@@ -114,10 +109,7 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("person", "Who is called."),
             required_argument("amount", "What is open, with currency."),
             required_argument("due", "Since when, and for what."),
-            optional_argument(
-                "agent_id",
-                "Agent to use. Default: a suitable one is found or created.",
-            ),
+            AGENT,
         ],
         text: "Remind a person of an open payment by phone, politely.\n\
             Call {person} at {to}. Open: {amount}, {due}.\n\
@@ -132,7 +124,7 @@ const PROMPTS: [PromptTemplate; 6] = [
         arguments: &[
             required_argument("business", "What callers reach: name, opening hours, what it does."),
             optional_argument("number", "Owned number to answer, E.164."),
-            optional_argument("language", "BCP 47 tag of the language to speak."),
+            LANGUAGE,
         ],
         text: "Set up a receptionist on an inbound number.\n\
             The business: {business}.\n\

@@ -95,7 +95,7 @@ impl Step {
             Self::Detach(number) => run_until(until, api.detach_number(agent_id, number)).await,
         };
         match (after, self) {
-            (Ok(after), _) => Ok((after, self.past_tense())),
+            (Ok(after), _) => Ok((after, self.describe().0)),
             (Err(Cause::TimedOut), _) => Err(timed_out()),
             (Err(Cause::Failed(error)), Self::Attach(number))
                 if matches!(error.kind(), ErrorKind::Conflict { .. }) =>
@@ -106,34 +106,26 @@ impl Step {
         }
     }
 
-    fn past_tense(&self) -> String {
-        match self {
-            Self::Attach(number) => format!("attached {number}"),
+    /// What the step does, in the past tense and in the present.
+    fn describe(&self) -> (String, String) {
+        let (past, present, what) = match self {
+            Self::Attach(number) => ("attached", "attaching", number.to_string()),
             Self::TakeOver { held, .. } => {
-                format!("moved {} from {}", held.label(), agent_label(&held.holder))
+                let from = agent_label(&held.holder);
+                ("moved", "moving", format!("{} from {from}", held.label()))
             }
-            Self::MakePrimary(number) => format!("made {number} primary"),
-            Self::Detach(number) => format!("detached {number}"),
-        }
-    }
-
-    fn present_tense(&self) -> String {
-        match self {
-            Self::Attach(number) => format!("attaching {number}"),
-            Self::TakeOver { held, .. } => {
-                format!("moving {} from {}", held.label(), agent_label(&held.holder))
-            }
-            Self::MakePrimary(number) => format!("making {number} primary"),
-            Self::Detach(number) => format!("detaching {number}"),
-        }
+            Self::MakePrimary(number) => ("made", "making", format!("{number} primary")),
+            Self::Detach(number) => ("detached", "detaching", number.to_string()),
+        };
+        (format!("{past} {what}"), format!("{present} {what}"))
     }
 
     /// The error of a move among other steps. It says by itself what is so.
     fn move_error(&self, error: ToolError, taken: &[String], is_last: bool) -> ToolError {
         let rest = if is_last { "" } else { ". The later steps were not started" };
         let text = error.message().trim_end_matches('.');
-        let message =
-            format!("{}{} failed: {text}{rest}", taken_before(taken), self.present_tense());
+        let (_, doing) = self.describe();
+        let message = format!("{}{doing} failed: {text}{rest}", taken_before(taken));
         let error = error.with_message(message);
         if taken.is_empty() { error } else { error.with_effect(Effect::Partly) }
     }
@@ -150,12 +142,8 @@ impl Step {
             (Effect::Whole, _) => "took place too, but its answer is lost",
         };
         let rest = if is_last { "" } else { " The later steps were not started." };
-        let message = format!(
-            "{}{} {what}: {}{rest}",
-            taken_before(taken),
-            self.present_tense(),
-            error.message()
-        );
+        let (_, doing) = self.describe();
+        let message = format!("{}{doing} {what}: {}{rest}", taken_before(taken), error.message());
         let error = match effect {
             Effect::Nothing => error.with_next_also(NextStep::tool(
                 ToolName::GET_AGENT,
