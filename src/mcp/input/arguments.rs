@@ -1,9 +1,7 @@
 //! The types of tool arguments. Each enforces the limit that its schema publishes, so that the two cannot differ.
 
-use std::borrow::Cow;
-
 use rmcp::model::JsonObject;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -59,7 +57,9 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Text<MIN, MAX
 }
 
 /// A whole number from `MIN` to `MAX`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, description = "", with = "Value")]
+#[schemars(extend("type" = "integer", "minimum" = MIN, "maximum" = MAX))]
 pub struct BoundedInteger<const MIN: u64, const MAX: u64>(u64);
 
 impl<const MIN: u64, const MAX: u64> BoundedInteger<MIN, MAX> {
@@ -81,20 +81,6 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for BoundedInteger<MI
             Some(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
             _ => Err(D::Error::custom(format_args!("must be a whole number from {MIN} to {MAX}"))),
         }
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> JsonSchema for BoundedInteger<MIN, MAX> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("Whole_{MIN}_{MAX}").into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
     }
 }
 
@@ -193,7 +179,8 @@ impl<'de> Deserialize<'de> for HttpsUrl {
 }
 
 /// A free JSON object of at most 32 KiB, passed on as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, description = "", with = "Value", extend("type" = "object"))]
 pub struct Object(Map<String, Value>);
 
 impl Object {
@@ -218,20 +205,6 @@ impl<'de> Deserialize<'de> for Object {
                 Self::MAX_BYTES
             )))
         }
-    }
-}
-
-impl JsonSchema for Object {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Object".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object"})
     }
 }
 
