@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use rmcp::ServerHandler;
@@ -38,7 +39,7 @@ use crate::mcp::request::caller::Caller;
 use crate::mcp::request::context::ToolContext;
 use crate::mcp::request::peer::{Era, McpPeer};
 use crate::mcp::request::progress::ProgressNotifier;
-use crate::mcp::resources::{self, Subscriptions};
+use crate::mcp::resources::{self, Changes, Subscriptions};
 use crate::mcp::{card, completions, prompts, skill, tasks};
 use crate::telemetry::traces::TraceContext;
 
@@ -377,36 +378,19 @@ impl ServerHandler for Server {
         let mut live = FuturesUnordered::new();
         for uri in uris {
             // The client was told that it is subscribed, and may have read the resource before the first poll.
-            let mut changes = resources::follow_resource(&self.account, &tools, &uri)?;
-            live.push(
-                async move {
-                    let more = changes.next().await;
-                    (uri, changes, more)
-                }
-                .boxed(),
-            );
+            let changes = resources::follow_resource(&self.account, &tools, &uri)?;
+            live.push(wait_for_change(uri, changes));
         }
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
                 () = self.options.draining.cancelled() => return Ok(()),
                 () = self.options.ended.cancelled() => return Ok(()),
-                Some((uri, mut changes, more)) = live.next() => {
+                // Once every call is over, the subscription remains open until the client ends it.
+                Some((uri, changes, more)) = live.next() => {
                     if more && context.sink().notify_resource_updated(uri.as_str()).await.is_ok() {
-                        live.push(async move {
-                            let more = changes.next().await;
-                            (uri, changes, more)
-                        }.boxed());
+                        live.push(wait_for_change(uri, changes));
                     }
-                }
-                // Every call is over. The subscription remains open until the client ends it.
-                else => {
-                    tokio::select! {
-                        () = context.cancelled() => {}
-                        () = self.options.draining.cancelled() => {}
-                        () = self.options.ended.cancelled() => {}
-                    }
-                    return Ok(());
                 }
             }
         }
@@ -457,6 +441,18 @@ impl ServerHandler for Server {
         let text = format!("the parameters of {method} cannot be read: {problem}");
         Err(ErrorData::invalid_params(text, None))
     }
+}
+
+/// The next change of a resource, and whether there is one.
+fn wait_for_change(
+    uri: String,
+    mut changes: Changes,
+) -> BoxFuture<'static, (String, Changes, bool)> {
+    async move {
+        let more = changes.next().await;
+        (uri, changes, more)
+    }
+    .boxed()
 }
 
 /// Declares the call card among the capabilities, if this caller can have it.

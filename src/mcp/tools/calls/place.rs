@@ -235,14 +235,9 @@ async fn fill_in_defaults(
         call.webhook_url = call.webhook_url.take().or(own_url.map(str::to_owned));
     }
     if call.from_number.is_none() {
-        call.from_number = primary_number(&agent).cloned();
+        call.from_number = ordering::primary_number(&agent).cloned();
     }
     Ok(Some(Arc::new(agent)))
-}
-
-fn primary_number(agent: &Agent) -> Option<&E164> {
-    let (primary, numbers) = (agent.primary_number_id.as_ref()?, agent.numbers.as_ref()?);
-    numbers.iter().find(|number| number.id == *primary)?.e164.as_ref()
 }
 
 /// Adds to a refusal for too little credit the call whose end frees some.

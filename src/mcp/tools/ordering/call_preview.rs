@@ -10,7 +10,7 @@ use crate::mcp::confirmation::preview::Preview;
 use crate::mcp::reply::error::ToolError;
 use crate::mcp::reply::text::one_line;
 use crate::mcp::request::context::ToolContext;
-use callingbox::{Agent, CallCreate};
+use callingbox::{Agent, CallCreate, E164};
 
 /// The maximum length of each text in a preview, in characters: the maximum of the arguments.
 const MAX_TEXT_CHARS: usize = 32_768;
@@ -58,7 +58,7 @@ fn preview_fields(
         let object = object.as_ref().filter(|object| !object.is_empty())?;
         Some(text(&Value::Object(object.clone()).to_string()))
     };
-    let from = from_number.as_ref().map(|number| number.as_str().to_owned());
+    let from = from_number.as_ref().or_else(|| primary_number(agent));
     let task = disclosing_instructions.as_deref().or(instructions.as_deref());
     let task = task.or(agent.instructions.as_deref());
     let events = webhook_url.as_deref().or(agent.webhook_url.as_deref());
@@ -66,7 +66,7 @@ fn preview_fields(
     let repeat = "rings again, even if this call was placed a moment ago";
     [
         ("To", Some(to.as_str().to_owned())),
-        ("From", Some(from.unwrap_or_else(|| default_caller(agent)))),
+        ("From", Some(from.map_or("the agent's number", E164::as_str).to_owned())),
         name,
         persona,
         language,
@@ -85,12 +85,9 @@ fn preview_fields(
 }
 
 /// The number from which the agent calls if the call names none.
-fn default_caller(agent: &Agent) -> String {
-    let primary = agent.primary_number_id.as_ref();
-    let mut numbers = agent.numbers.iter().flatten();
-    let number = numbers.find(|number| Some(&number.id) == primary);
-    let number = number.and_then(|number| number.e164.as_ref());
-    number.map_or_else(|| "the agent's number".to_owned(), |number| number.as_str().to_owned())
+pub(in crate::mcp::tools) fn primary_number(agent: &Agent) -> Option<&E164> {
+    let (primary, numbers) = (agent.primary_number_id.as_ref()?, agent.numbers.as_ref()?);
+    numbers.iter().find(|number| number.id == *primary)?.e164.as_ref()
 }
 
 /// The agent's settings that a yes covers in full, although only a part of them is shown. Fields that this program does

@@ -3,6 +3,7 @@
 mod call_preview;
 mod purchase_preview;
 
+pub(super) use call_preview::primary_number;
 pub(super) use purchase_preview::find_offer;
 
 use std::time::Duration;
@@ -117,7 +118,10 @@ async fn confirm_and_dial(
             let question =
                 Question::new(&reason, build_preview(cx, &asked, &judgment.local_times).await?);
             let request = ConfirmedRequest::from_order(dialer, &asked).await?;
-            let (yes, no) = labels(&asked);
+            let (yes, no) = match asked.order {
+                Order::Call(_) => ("Call", "Don’t call"),
+                Order::Number { .. } => ("Buy", "Don’t buy"),
+            };
             let form = CardForm {
                 yes,
                 no,
@@ -233,14 +237,6 @@ async fn build_preview(
     match &asked.order {
         Order::Call(call) => preview_call(cx, asked, call, local_times).await,
         Order::Number { number, .. } => preview_purchase(cx, number).await,
-    }
-}
-
-/// The words on the buttons of the card.
-const fn labels(order: &DialRequest) -> (&'static str, &'static str) {
-    match order.order {
-        Order::Call(_) => ("Call", "Don’t call"),
-        Order::Number { .. } => ("Buy", "Don’t buy"),
     }
 }
 
