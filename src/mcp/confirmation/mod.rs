@@ -113,15 +113,15 @@ fn reject_token(why: impl Display) -> ToolError {
 
 /// Adds the step to a new confirmation if this one was not accepted.
 fn with_retry_hint(cx: &ToolContext, error: ToolError) -> ToolError {
-    match (error.class(), cx.client.can_ask_human()) {
-        (ErrorCode::Declined, true) => error.with_next([NextStep::person(
-            "Call again without confirmation_token: the user is then asked.",
-        )]),
-        (ErrorCode::Declined, false) => error.with_next([NextStep::person(
-            "Call again without confirmation_token to get a new preview, and show it to the user.",
-        )]),
-        _ => error,
+    if error.class() != ErrorCode::Declined {
+        return error;
     }
+    error.with_next([NextStep::person(match cx.client.can_ask_human() {
+        true => "Call again without confirmation_token: the user is then asked.",
+        false => {
+            "Call again without confirmation_token to get a new preview, and show it to the user."
+        }
+    })])
 }
 
 /// Asks the human, or reads the answer that this request carries. A human whom the client cannot ask is asked in the card, if
@@ -140,17 +140,11 @@ pub async fn ask_human(
     let rules = dialer.rules();
     let tokens = TokenContext::new(cx, dialer, asked, &question.preview);
     if let Some(token) = token {
-        if rules.require_human {
-            return Err(with_retry_hint(
-                cx,
-                reject_token("only the user's own answer to the client is accepted here"),
-            )
-            .into());
-        }
-        tokens
-            .redeem_token(TokenPurpose::Confirmation, token)
-            .await
-            .map_err(|error| with_retry_hint(cx, error))?;
+        let redeemed = match rules.require_human {
+            true => Err(reject_token("only the user's own answer to the client is accepted here")),
+            false => tokens.redeem_token(TokenPurpose::Confirmation, token).await,
+        };
+        redeemed.map_err(|error| with_retry_hint(cx, error))?;
         return Ok(ConfirmOutcome::Confirmed(ConfirmedBy::Token));
     }
     if !cx.client.can_ask_human() {
