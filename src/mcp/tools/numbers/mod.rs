@@ -215,7 +215,7 @@ pub(super) struct SearchNumbersInput {
     number_type: Option<NumberType>,
     /// ISO country code. Default and only country so far: US.
     #[schemars(with = "Option<String>")]
-    country_code: Option<CountryCode>,
+    country_code: Option<SearchCountry>,
     /// Number of entries. Default: 10.
     limit: Option<BoundedInteger<1, 50>>,
 }
@@ -239,9 +239,9 @@ impl TryFrom<String> for AreaCode {
 /// A country code of ISO 3166-1.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct CountryCode(String);
+struct SearchCountry(String);
 
-impl TryFrom<String> for CountryCode {
+impl TryFrom<String> for SearchCountry {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
