@@ -13,6 +13,7 @@ use crate::mcp::request::context::ToolContext;
 use crate::account::Account;
 use crate::dialing::call_outcome::CallEnd;
 use crate::mcp::call_details::CallDetails;
+use crate::mcp::input::arguments::BoundedInteger;
 use crate::mcp::registry::available::AvailableTools;
 use crate::mcp::registry::name::ToolName;
 use crate::mcp::registry::surface::DataSurface;
@@ -38,7 +39,7 @@ const FIRST_POLL_TIMEOUT: Duration = Duration::from_secs(15);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// The longest wait of a client that receives progress notifications.
-const MAX_WAIT: Duration = Duration::from_secs(3_600);
+pub const MAX_WAIT_SECONDS: u64 = 3_600;
 
 /// How long a call stays followed after the answer to a client that will ask again.
 const KEEP_TIME: Duration = Duration::from_secs(5);
@@ -46,15 +47,19 @@ const KEEP_TIME: Duration = Duration::from_secs(5);
 /// The maximum length of one utterance in a progress message, in characters.
 const MAX_LINE_CHARS: usize = 300;
 
-/// Limits a requested wait. A client without progress notifications times out early and would not receive the answer.
+/// How long a tool may wait that is asked to. A client without progress notifications times out early and would not receive
+/// the answer.
 #[must_use]
-pub fn allowed_wait(cx: &ToolContext, requested: Duration) -> Duration {
-    let max = if cx.progress.is_requested() {
-        MAX_WAIT
-    } else {
-        Duration::from_secs(cx.account.wait_limits().max_seconds)
+pub fn allowed_wait(
+    cx: &ToolContext,
+    requested: Option<BoundedInteger<0, MAX_WAIT_SECONDS>>,
+    default_seconds: u64,
+) -> Duration {
+    let max = match cx.progress.is_requested() {
+        true => MAX_WAIT_SECONDS,
+        false => cx.account.wait_limits().max_seconds,
     };
-    requested.min(max)
+    Duration::from_secs(requested.map_or(default_seconds, BoundedInteger::get).min(max))
 }
 
 /// The last known state of a call, and the error that prevented a newer one.

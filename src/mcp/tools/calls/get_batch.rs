@@ -25,7 +25,7 @@ use crate::mcp::reply::text::{self, UntrustedFence};
 use crate::mcp::tool::{
     Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
-use crate::mcp::waiting;
+use crate::mcp::waiting::{self, MAX_WAIT_SECONDS};
 use callingbox::{CallId, MilliCents};
 
 /// How many rows one answer holds.
@@ -46,7 +46,7 @@ pub(in crate::mcp::tools) struct GetBatchInput {
     #[schemars(with = "Option<String>")]
     batch_id: Option<Text<1, 100>>,
     /// Seconds to wait for the end. Default: 0.
-    wait_seconds: Option<BoundedInteger<0, 3600>>,
+    wait_seconds: Option<BoundedInteger<0, MAX_WAIT_SECONDS>>,
     /// Which rows. Default: all.
     rows: Option<RowSelection>,
     /// Only rows after this one.
@@ -406,7 +406,6 @@ impl Tool for GetBatch {
 
 impl GetBatchInput {
     fn wait(&self, cx: &ToolContext) -> Duration {
-        let seconds = self.wait_seconds.map_or(0, BoundedInteger::get);
-        waiting::allowed_wait(cx, Duration::from_secs(seconds))
+        waiting::allowed_wait(cx, self.wait_seconds, 0)
     }
 }

@@ -325,15 +325,12 @@ async fn confirm_and_begin(
     let was_confirmed = begin == Begin::Resume && is_covered_by_first_yes(cx, &prepared).await?;
     // A batch that goes on was confirmed before; the model carries the token of a second yes, unless only the user's own
     // answer counts.
-    let asks_in_card = !cx.client.can_ask_human()
-        && can_ask_in_card(cx, &dialer.rules())
-        && (begin == Begin::Start || !prepared.has_model_record);
-    let can_ask = cx.client.can_ask_human() || asks_in_card;
+    let counts_in_card = begin == Begin::Start || !prepared.has_model_record;
+    let can_ask =
+        cx.client.can_ask_human() || (counts_in_card && can_ask_in_card(cx, &dialer.rules()));
     let confirmed_by = match prepared.confirmation(&cx.account, can_ask) {
         _ if was_confirmed => prepared.record.confirmed_by.unwrap_or(ConfirmedBy::NotRequired),
-        Confirmation::Refuse(refusal) => {
-            return Err(refusal.into());
-        }
+        Confirmation::Refuse(refusal) => return Err(refusal.into()),
         Confirmation::NotRequired => ConfirmedBy::NotRequired,
         Confirmation::Ask(reason) => {
             let shown = build_preview(&prepared, cx.account.environment());

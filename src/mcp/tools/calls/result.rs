@@ -10,7 +10,7 @@ use crate::mcp::reply::call_report::CallReport;
 use crate::mcp::tool::{
     Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
-use crate::mcp::waiting::{self, ObservedCall};
+use crate::mcp::waiting::{self, MAX_WAIT_SECONDS, ObservedCall};
 use callingbox::CallId;
 
 pub(in crate::mcp::tools) struct GetCallResult;
@@ -21,14 +21,12 @@ pub(in crate::mcp::tools) struct GetCallResultInput {
     /// The call.
     call_id: CallId,
     /// Seconds to wait for the end; 0 does not wait. Default: 45.
-    wait_seconds: Option<BoundedInteger<0, 3600>>,
+    wait_seconds: Option<BoundedInteger<0, MAX_WAIT_SECONDS>>,
 }
 
 impl GetCallResultInput {
     fn wait(&self, cx: &ToolContext) -> Duration {
-        let wait = cx.account.wait_limits();
-        let asked = self.wait_seconds.map_or(wait.default_seconds, BoundedInteger::get);
-        waiting::allowed_wait(cx, Duration::from_secs(asked))
+        waiting::allowed_wait(cx, self.wait_seconds, cx.account.wait_limits().default_seconds)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::mcp::reply::text::{self, FencedContent, UntrustedFence};
 use crate::mcp::tool::{
     Always, Reply, Sentence, Tool, ToolContext, ToolEffect, ToolExit, ToolName, With,
 };
-use crate::mcp::waiting;
+use crate::mcp::waiting::{self, MAX_WAIT_SECONDS};
 use callingbox::{Call, CallDirection, CallId, E164, TranscriptSegment};
 
 pub(in crate::mcp::tools) struct GetCallTranscript;
@@ -32,15 +32,12 @@ pub(in crate::mcp::tools) struct GetCallTranscriptInput {
     /// Return only this many lines, the last ones.
     last: Option<BoundedInteger<1, 500>>,
     /// Seconds to wait for a new line while the call runs. Default: 0.
-    wait_seconds: Option<BoundedInteger<0, 3600>>,
+    wait_seconds: Option<BoundedInteger<0, MAX_WAIT_SECONDS>>,
 }
 
 impl GetCallTranscriptInput {
     fn wait(&self, cx: &ToolContext) -> Duration {
-        waiting::allowed_wait(
-            cx,
-            Duration::from_secs(self.wait_seconds.map_or(0, BoundedInteger::get)),
-        )
+        waiting::allowed_wait(cx, self.wait_seconds, 0)
     }
 }
 

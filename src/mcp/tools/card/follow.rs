@@ -29,7 +29,7 @@ use crate::watch::{Snapshot, WatchStatus};
 use callingbox::{Call, CallId, TranscriptSegment};
 
 /// The longest wait, in seconds: some hosts cut a request off after 30.
-const MAX_WAIT_SECONDS: u64 = 20;
+const MAX_FOLLOW_SECONDS: u64 = 20;
 
 /// The most lines in one answer. The card asks for the rest immediately.
 const MAX_LINES: usize = 200;
@@ -54,7 +54,7 @@ pub(in crate::mcp::tools) struct FollowCallInput {
     // The `state` of the last answer.
     #[schemars(with = "Option<String>")]
     state: Option<Text<1, 200>>,
-    wait_seconds: Option<BoundedInteger<0, MAX_WAIT_SECONDS>>,
+    wait_seconds: Option<BoundedInteger<0, MAX_FOLLOW_SECONDS>>,
 }
 
 impl FollowCallInput {

@@ -110,9 +110,7 @@ async fn confirm_and_dial(
         confirmation_required(rules.confirm, &judgment.decision, situation)
     };
     let confirmed_by = match demanded(&judgment) {
-        Confirmation::Refuse(refusal) => {
-            return Err(refusal.into());
-        }
+        Confirmation::Refuse(refusal) => return Err(refusal.into()),
         Confirmation::NotRequired => ConfirmedBy::NotRequired,
         Confirmation::Ask(reason) => {
             let question =
