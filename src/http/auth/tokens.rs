@@ -115,7 +115,9 @@ pub enum TokenFileError {
     NameTaken(String),
     #[error("there is no token `{0}`; `{program} token list` shows the existing tokens", program = own_command())]
     UnknownName(String),
-    #[error("{0:?} is not a name for a token: a name has 1 to 64 letters, digits, `-`, `_` or `.`")]
+    #[error(
+        "{0:?} is not a name for a token: a name has 1 to 64 letters, digits, `-`, `_` or `.`, and does not begin with `-`"
+    )]
     InvalidName(String),
     #[error(transparent)]
     ChangeableByOthers(#[from] ChangeableByOthers),
@@ -189,7 +191,8 @@ impl TokenFile {
         read_only: bool,
     ) -> Result<String, TokenFileError> {
         let valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > 64 || !name.chars().all(valid) {
+        let is_option = name.starts_with('-');
+        if name.is_empty() || is_option || name.len() > 64 || !name.chars().all(valid) {
             return Err(TokenFileError::InvalidName(name.to_owned()));
         }
         if self.all.iter().any(|token| token.name == name) {
@@ -333,7 +336,7 @@ mod tests {
             |name: &str| tokens.create_token(name, Timestamp::UNIX_EPOCH, None, None, false);
         assert!(create("ci-1").is_ok());
         assert!(matches!(create("ci-1"), Err(TokenFileError::NameTaken(_))));
-        for name in ["", "a b", "a\nb", "é", &"x".repeat(65)] {
+        for name in ["", "-", "-x", "a b", "a\nb", "é", &"x".repeat(65)] {
             assert!(matches!(create(name), Err(TokenFileError::InvalidName(_))), "{name}");
         }
     }

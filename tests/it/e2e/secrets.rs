@@ -245,6 +245,7 @@ async fn several_tokens_are_created_at_once_or_none() {
         (&["f", "a"][..], "there is a token `a` already"),
         (&["f", "f"], "there is a token `f` already"),
         (&["f", "g h"], "\"g h\" is not a name for a token"),
+        (&["-"], "\"-\" is not a name for a token"),
         (&[], "name the tokens: callingbox-mcp token create NAME…"),
     ] {
         let error = home.run_failing(&[&["token", "create"], names].concat()).await;
