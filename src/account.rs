@@ -26,7 +26,6 @@ const MAX_AGENTS: usize = 256;
 pub struct MissingApiKey;
 
 pub struct Account {
-    environment: Environment,
     api_access: Option<ApiAccess>,
     simulator: Option<Simulator>,
     wait_limits: WaitLimits,
@@ -43,41 +42,36 @@ struct ApiAccess {
 }
 
 impl Account {
-    /// A live account. `None` means that no API key is set: every tool then answers how to set one.
+    /// A live account without an API key: every tool answers how to set one.
     #[must_use]
-    pub fn live(access: Option<(callingbox::ApiClient, Arc<Dialer>)>, wait: WaitLimits) -> Self {
-        Self::new(Environment::Live, access, None, wait)
+    pub fn without_key(wait_limits: WaitLimits) -> Self {
+        Self { api_access: None, simulator: None, wait_limits, webhook_url: None }
     }
 
-    /// An account of a simulator.
+    /// The account of an API key: one of the simulator, or else a live one.
     #[must_use]
-    pub fn sandbox(
+    pub fn new(
         client: callingbox::ApiClient,
         dialer: Arc<Dialer>,
-        simulator: Simulator,
-        wait: WaitLimits,
-    ) -> Self {
-        Self::new(Environment::Sandbox, Some((client, dialer)), Some(simulator), wait)
-    }
-
-    fn new(
-        environment: Environment,
-        access: Option<(callingbox::ApiClient, Arc<Dialer>)>,
         simulator: Option<Simulator>,
         wait_limits: WaitLimits,
+        webhook_url: Option<String>,
     ) -> Self {
-        let api_access = access.map(|(client, dialer)| ApiAccess {
+        let api_access = ApiAccess {
             client,
             dialer,
             watchers: OnceLock::new(),
             agents: Mutex::new(TtlCache::new(AGENT_TTL, MAX_AGENTS)),
-        });
-        Self { environment, api_access, simulator, wait_limits, webhook_url: None }
+        };
+        Self { api_access: Some(api_access), simulator, wait_limits, webhook_url }
     }
 
     #[must_use]
     pub fn environment(&self) -> Environment {
-        self.environment
+        match self.simulator {
+            Some(_) => Environment::Sandbox,
+            None => Environment::Live,
+        }
     }
 
     /// # Errors
@@ -147,12 +141,6 @@ impl Account {
     #[must_use]
     pub fn simulator(&self) -> Option<&Simulator> {
         self.simulator.as_ref()
-    }
-
-    #[must_use]
-    pub fn with_webhook_url(mut self, url: Option<String>) -> Self {
-        self.webhook_url = url;
-        self
     }
 
     /// The address of this server that receives a call's events if the caller named no other.

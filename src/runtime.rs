@@ -156,11 +156,8 @@ impl AccountFactory {
                 .with_clock(clock);
         let dialer = Arc::new(dialer.tracked_by(dispatches.clone()));
         let wait = settings.file.wait.clone();
-        let account = match simulator {
-            None => Account::live(Some((client, dialer)), wait),
-            Some(simulator) => Account::sandbox(client, dialer, simulator, wait),
-        };
-        account.with_webhook_url(extras.webhook_url.clone().map(String::from))
+        let webhook_url = extras.webhook_url.clone().map(String::from);
+        Account::new(client, dialer, simulator, wait, webhook_url)
     }
 }
 
@@ -202,7 +199,7 @@ impl Runtime {
                 };
                 let account = match key.or_else(set_key) {
                     Some(key) => accounts.open_account(key).await?,
-                    None => Account::live(None, settings.file.wait.clone()),
+                    None => Account::without_key(settings.file.wait.clone()),
                 };
                 (accounts, account, None)
             }

@@ -397,7 +397,7 @@ mod tests {
     }
 
     fn create(tenants: &Tenants, name: &str) -> Result<Arc<Tenant>, TooManyTenants> {
-        let account = Arc::new(Account::live(None, WaitLimits::default()));
+        let account = Arc::new(Account::without_key(WaitLimits::default()));
         tenants.get_or_create(Identity::from_parts(&[name.as_bytes()]), &account, &Arc::default())
     }
 

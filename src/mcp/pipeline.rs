@@ -263,7 +263,7 @@ mod tests {
             ToolEntry::new::<SlowRinging>(),
             ToolEntry::new::<Endless>(),
         ]);
-        let account = Arc::new(Account::live(None, WaitLimits::default()));
+        let account = Arc::new(Account::without_key(WaitLimits::default()));
         let server = Server::new(Arc::new(catalogue), Arc::new(Selection::default()), account);
         let (near, far) = tokio::io::duplex(64 * 1024);
         tokio::spawn(async move { server.serve(far).await.unwrap().waiting().await });

@@ -43,7 +43,7 @@ impl HandlerFactory for FixtureFactory {
 
 #[tokio::main]
 async fn main() {
-    let account = Arc::new(Account::live(None, WaitLimits::default()));
+    let account = Arc::new(Account::without_key(WaitLimits::default()));
     let health = Health::new(None, LedgerLocation::Unavailable, Environment::Sandbox);
     let service = HttpServer::new(
         HttpSettings::default(),

@@ -45,7 +45,7 @@ async fn abandon_sessions(sessions: usize) {
     let limits = TenantLimits { session_idle: Duration::from_secs(900), ..TenantLimits::default() };
     let end = CancellationToken::new();
     let tenants = Tenants::new(Arc::new(Catalogue::new()), limits, false, end);
-    let account = Arc::new(Account::live(None, WaitLimits::default()));
+    let account = Arc::new(Account::without_key(WaitLimits::default()));
     let all: Vec<Arc<Tenant>> = (0..10_u8)
         .map(|index| {
             let selection = Arc::new(Selection::default());

@@ -180,7 +180,7 @@ mod tests {
     #[async_trait]
     impl AccountOpener for Checked {
         async fn open_account(&self, _: ApiKey) -> Result<Arc<Account>, KeyCheckError> {
-            self.check().await.map(|()| Arc::new(Account::live(None, WaitLimits::default())))
+            self.check().await.map(|()| Arc::new(Account::without_key(WaitLimits::default())))
         }
 
         async fn check_account(&self, _: &Account) -> Result<(), KeyCheckError> {
