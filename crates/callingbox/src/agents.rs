@@ -12,7 +12,7 @@ use crate::client::ApiClient;
 use crate::error::Error;
 use crate::ids::{AgentId, NumberId};
 use crate::lenient::lenient_record;
-use crate::model::{Change, OpenEnum, Timestamp};
+use crate::model::{Change, OpenEnum, Timestamp, debug_fields};
 use crate::numbers::PhoneNumber;
 use crate::operation::ApiOperation;
 use crate::page::Page;
@@ -119,12 +119,8 @@ pub struct HttpTool {
     pub timeout_ms: Option<u32>,
 }
 
-/// Shows the name alone, because address and headers may hold secrets.
-impl fmt::Debug for HttpTool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTool").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+// Shows the name alone, because address and headers may hold secrets.
+debug_fields!(HttpTool { name });
 
 /// An in-call tool that is a function of CallingBox, such as `end_call`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -149,12 +145,8 @@ pub struct BuiltinTool {
     pub config: Map<String, Value>,
 }
 
-/// Shows the name alone, because the settings may hold secrets.
-impl fmt::Debug for BuiltinTool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BuiltinTool").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+// Shows the name alone, because the settings may hold secrets.
+debug_fields!(BuiltinTool { name });
 
 impl InCallTool {
     /// The parameters of a tool that takes no arguments, as CallingBox's Python SDK writes them.
@@ -316,12 +308,8 @@ pub struct AgentUpdate {
     pub voicemail_action: Option<VoicemailAction>,
 }
 
-/// Shows no content, because the texts may hold telephone numbers.
-impl fmt::Debug for AgentUpdate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentUpdate").finish_non_exhaustive()
-    }
-}
+// Shows no content, because the texts may hold telephone numbers.
+debug_fields!(AgentUpdate {});
 
 /// The body that attaches a number or makes it primary. The field's name is not documented; `number_id` is the name of
 /// the path parameter that detaches one.

@@ -12,7 +12,7 @@ use crate::e164::E164;
 use crate::error::Error;
 use crate::ids::{AgentId, CallId};
 use crate::lenient::{is_default, lenient_record, take_field};
-use crate::model::{Timestamp, open_enum};
+use crate::model::{Timestamp, debug_fields, open_enum};
 use crate::money::MilliCents;
 use crate::operation::ApiOperation;
 use crate::page::{Page, PageRequest};
@@ -230,16 +230,8 @@ impl CallCreate {
     }
 }
 
-/// Shows the agent and masked numbers alone, because the texts may hold whole numbers.
-impl fmt::Debug for CallCreate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallCreate")
-            .field("agent_id", &self.agent_id)
-            .field("to", &self.to)
-            .field("from_number", &self.from_number)
-            .finish_non_exhaustive()
-    }
-}
+// Shows the agent and masked numbers alone, because the texts may hold whole numbers.
+debug_fields!(CallCreate { agent_id, to, from_number });
 
 /// The words of a call, in order. A transcript grows during the call and is final when the call is over.
 #[skip_serializing_none]
@@ -306,15 +298,8 @@ pub struct TranscriptSegment {
     pub extra: Map<String, Value>,
 }
 
-/// Shows position and speaker, not the words.
-impl fmt::Debug for TranscriptSegment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TranscriptSegment")
-            .field("sequence_no", &self.sequence_no)
-            .field("role", &self.role)
-            .finish_non_exhaustive()
-    }
-}
+// Shows position and speaker, not the words.
+debug_fields!(TranscriptSegment { sequence_no, role });
 
 impl<'de> Deserialize<'de> for TranscriptSegment {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::string_schema;
+
 /// A syntactically valid E.164 number. `Debug` and `Display` print it masked.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -29,7 +31,12 @@ impl E164 {
     /// # Errors
     /// [`InvalidE164`] for any other text.
     pub fn parse(text: &str) -> Result<Self, InvalidE164> {
-        if is_well_formed(text) { Ok(Self(text.to_owned())) } else { Err(InvalidE164) }
+        let is_well_formed = text.strip_prefix('+').is_some_and(|digits| {
+            (2..=15).contains(&digits.len())
+                && digits.bytes().all(|b| b.is_ascii_digit())
+                && !digits.starts_with('0')
+        });
+        if is_well_formed { Ok(Self(text.to_owned())) } else { Err(InvalidE164) }
     }
 
     /// The whole number with its `+`.
@@ -49,14 +56,6 @@ impl E164 {
     pub fn masked(&self) -> String {
         mask_number(&self.0)
     }
-}
-
-fn is_well_formed(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|digits| {
-        (2..=15).contains(&digits.len())
-            && digits.bytes().all(|b| b.is_ascii_digit())
-            && !digits.starts_with('0')
-    })
 }
 
 /// Hides the middle of a text that may be a telephone number. At most the first four and the last two characters stay,
@@ -82,28 +81,11 @@ impl FromStr for E164 {
 
 impl<'de> Deserialize<'de> for E164 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if is_well_formed(&text) {
-            Ok(Self(text))
-        } else {
-            Err(serde::de::Error::custom(InvalidE164))
-        }
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
-impl schemars::JsonSchema for E164 {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "E164".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": Self::PATTERN})
-    }
-}
+string_schema!(E164, {"type": "string", "pattern": E164::PATTERN});
 
 impl fmt::Debug for E164 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -46,13 +46,7 @@ macro_rules! lenient_record {
             }
         }
 
-        impl std::fmt::Debug for $record {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($record))
-                    .field(stringify!($key), &self.$key)
-                    .finish_non_exhaustive()
-            }
-        }
+        $crate::model::debug_fields!($record { $key });
     };
 }
 pub(crate) use lenient_record;

@@ -66,6 +66,20 @@ macro_rules! open_enum {
 }
 pub(crate) use open_enum;
 
+/// Implements `Debug` that shows these fields alone.
+macro_rules! debug_fields {
+    ($type:ident { $($field:ident),* $(,)? }) => {
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($type))
+                    $(.field(stringify!($field), &self.$field))*
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use debug_fields;
+
 /// Implements `JsonSchema` for a type that is a string on the wire.
 macro_rules! string_schema {
     ($name:ident) => {

@@ -1,7 +1,5 @@
 //! Webhook endpoints and the deliveries to them.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +10,7 @@ use crate::error::Error;
 use crate::ids::{CallId, DeliveryId, EndpointId};
 use crate::key::SigningSecret;
 use crate::lenient::lenient_record;
-use crate::model::{Change, OpenEnum, Timestamp};
+use crate::model::{Change, OpenEnum, Timestamp, debug_fields};
 use crate::operation::ApiOperation;
 use crate::page::Page;
 
@@ -196,20 +194,11 @@ pub struct WebhookUpdate {
     pub status: Option<EndpointStatus>,
 }
 
-/// Leaves out the URL, which may hold a secret.
-impl fmt::Debug for WebhookCreate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events = &self.enabled_events;
-        f.debug_struct("WebhookCreate").field("enabled_events", events).finish_non_exhaustive()
-    }
-}
+// Leaves out the URL, which may hold a secret.
+debug_fields!(WebhookCreate { enabled_events });
 
-/// Leaves out the URL, which may hold a secret.
-impl fmt::Debug for WebhookUpdate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookUpdate").field("status", &self.status).finish_non_exhaustive()
-    }
-}
+// Leaves out the URL, which may hold a secret.
+debug_fields!(WebhookUpdate { status });
 
 /// Which deliveries to list. Absent fields are not sent.
 #[skip_serializing_none]
