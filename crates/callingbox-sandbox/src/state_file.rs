@@ -21,24 +21,15 @@ const FORMAT: u32 = 2;
 /// Shows a person who opens the file what it is.
 const KIND: &str = "callingbox-mcp sandbox state";
 
-#[derive(Serialize)]
-struct StateToSave<'a> {
-    kind: &'static str,
-    format: u32,
-    seed: u64,
-    now: Moment,
-    organizations: Vec<&'a Organization>,
-}
-
 /// The contents of a state file.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SavedState {
+pub(crate) struct SavedState<O = Organization> {
     kind: String,
     format: u32,
     pub(crate) seed: u64,
     pub(crate) now: Moment,
-    pub(crate) organizations: Vec<Organization>,
+    pub(crate) organizations: Vec<O>,
 }
 
 /// Saves the present state. If several tasks save at the same time, the file ends up with the newest state.
@@ -102,8 +93,13 @@ pub(crate) fn load_state(path: &Path) -> Result<Option<SavedState>, SandboxError
 fn encode_state(state: &SimulatorState) -> Result<Vec<u8>, serde_json::Error> {
     let mut organizations: Vec<&Organization> = state.organizations.values().collect();
     organizations.sort_by_key(|org| org.id);
-    let (seed, now) = (state.settings.seed, state.clock.now());
-    serde_json::to_vec(&StateToSave { kind: KIND, format: FORMAT, seed, now, organizations })
+    serde_json::to_vec(&SavedState {
+        kind: KIND.to_owned(),
+        format: FORMAT,
+        seed: state.settings.seed,
+        now: state.clock.now(),
+        organizations,
+    })
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {

@@ -6,16 +6,12 @@ use super::fields::InputFields;
 
 pub(crate) struct ApiRequest {
     /// The ids in the path, in their order.
-    path_params: Vec<String>,
+    pub(crate) path_params: Vec<String>,
     pub(crate) query: InputFields,
     pub(crate) body: Bytes,
 }
 
 impl ApiRequest {
-    pub(crate) fn new(path_params: Vec<String>, query: InputFields, body: Bytes) -> Self {
-        Self { path_params, query, body }
-    }
-
     /// The first id in the path; empty when there is none.
     pub(crate) fn id(&self) -> &str {
         self.path_params.first().map_or("", String::as_str)

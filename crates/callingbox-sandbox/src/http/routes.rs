@@ -183,7 +183,7 @@ async fn handle_request(
         if !route.has_query {
             query.reject_unknown()?;
         }
-        let request = ApiRequest::new(path_params, query, body);
+        let request = ApiRequest { path_params, query, body };
         run_handler(simulator, org, route.handler, request, parts.method != Method::GET)
     });
     let reply = result.unwrap_or_else(Reply::from);
