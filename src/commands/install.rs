@@ -21,25 +21,20 @@ use crate::own_command::own_command;
 use crate::settings::ProgramSettings;
 use crate::system::Os;
 
-/// What an entry needs to know beside its client.
-struct EntrySources<'a> {
-    args: &'a cli::InstallArgs,
-    settings: &'a ProgramSettings,
-}
-
 pub(super) fn run(args: &cli::InstallArgs, settings: &ProgramSettings) -> anyhow::Result<()> {
     let machine = Machine::this().context("the user has no home folder")?;
     let copies = ProgramCopies::new(&machine.system);
     if args.upgrade {
         return upgrade::run(args, &machine, &copies);
     }
-    let sources = EntrySources { args, settings };
     let client = match &args.client {
         None => {
             return print_wrapped(list_clients(&machine, &args.name, &settings.global.to_flags()?));
         }
         Some(ClientName::Other(name)) if args.print => {
-            return print_for_any_client(name, &sources, &copies, machine.system.os);
+            let start =
+                StartCommand::for_print(&std::env::current_exe()?, &copies, machine.system.os)?;
+            return print_for_any_client(name, args, settings, start);
         }
         Some(ClientName::Other(name)) => bail!(
             "{}. For any other client, `{} install {name} --print` prints the entry to paste into its configuration",
@@ -55,7 +50,7 @@ pub(super) fn run(args: &cli::InstallArgs, settings: &ProgramSettings) -> anyhow
     let program = std::env::current_exe()?;
     if args.print {
         let start = StartCommand::for_print(&program, &copies, machine.system.os)?;
-        let NewEntry { server, notes, .. } = sources.new_entry(client, start)?;
+        let NewEntry { server, notes, .. } = new_entry(args, settings, client, start)?;
         let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
         let block = server.example_file(client, &args.name)?;
         let notes = notes + &missing_key_file_note(&server);
@@ -65,7 +60,7 @@ pub(super) fn run(args: &cli::InstallArgs, settings: &ProgramSettings) -> anyhow
 
     let lasting = copies.lasting_path(&program);
     let start = StartCommand::new(vec![path_text(&lasting.path)?]);
-    let NewEntry { server, key, notes } = sources.new_entry(client, start)?;
+    let NewEntry { server, key, notes } = new_entry(args, settings, client, start)?;
     let plans: Vec<InstallPlan> = files
         .iter()
         .map(|file| file.plan_install(&args.name, &server))
@@ -88,8 +83,8 @@ pub(super) fn run(args: &cli::InstallArgs, settings: &ProgramSettings) -> anyhow
     if !is_changed {
         return Ok(());
     }
-    let source = key.as_ref().map(|(_, source)| source);
-    print_wrapped(format!("{notes}{}Restart {client}.\n", key_hint(client, &server, source)))
+    let hint = key_hint(client, &server, key.is_some());
+    print_wrapped(format!("{notes}{hint}Restart {client}.\n"))
 }
 
 /// Removes the copies of this program if no entry names one any more.
@@ -197,62 +192,61 @@ struct NewEntry {
     notes: String,
 }
 
-impl EntrySources<'_> {
-    fn new_entry(&self, client: ClientApp, start: StartCommand) -> anyhow::Result<NewEntry> {
-        let Self { args, settings } = self;
-        let global = &settings.global;
-        if let Some(url) = &args.http {
-            if global.selects_sandbox_or_tools() {
-                bail!(
-                    "a server over HTTP selects the sandbox and its tools when it starts; remove those flags (or unset the variables CALLINGBOX_MCP_…)"
-                );
-            }
-            let token_env = args.http_token_env.clone();
-            let server = ServerEntry::Http { url: url.clone(), token_env };
-            return Ok(NewEntry { server, key: None, notes: String::new() });
+fn new_entry(
+    args: &cli::InstallArgs,
+    settings: &ProgramSettings,
+    client: ClientApp,
+    start: StartCommand,
+) -> anyhow::Result<NewEntry> {
+    let global = &settings.global;
+    if let Some(url) = &args.http {
+        if global.selects_sandbox_or_tools() {
+            bail!(
+                "a server over HTTP selects the sandbox and its tools when it starts; remove those flags (or unset the variables CALLINGBOX_MCP_…)"
+            );
         }
-        let sandbox = global.sandbox.is_some();
-        // An invalid key must not stop a command that needs no key.
-        let key = if sandbox { None } else { settings.find_credentials()?.key };
-        let key_file =
-            settings.folders.api_key_file().context("the user has no configuration folder")?;
-        let source = key.as_ref().map(|(_, source)| source);
-        let delivery = match KeyDelivery::choose(client, sandbox, source, &key_file) {
-            KeyDelivery::KeyFile(path) => KeyDelivery::KeyFile(std::path::absolute(path)?),
-            other => other,
-        };
-        let base_url = if sandbox { None } else { read_env_var("CALLINGBOX_BASE_URL")? };
-        let notes = base_url.as_ref().map_or_else(String::new, |url| {
+        let token_env = args.http_token_env.clone();
+        let server = ServerEntry::Http { url: url.clone(), token_env };
+        return Ok(NewEntry { server, key: None, notes: String::new() });
+    }
+    let sandbox = global.sandbox.is_some();
+    // An invalid key must not stop a command that needs no key.
+    let key = if sandbox { None } else { settings.find_credentials()?.key };
+    let key_file =
+        settings.folders.api_key_file().context("the user has no configuration folder")?;
+    let source = key.as_ref().map(|(_, source)| source);
+    let delivery = match KeyDelivery::choose(client, sandbox, source, &key_file) {
+        KeyDelivery::KeyFile(path) => KeyDelivery::KeyFile(std::path::absolute(path)?),
+        other => other,
+    };
+    let base_url = if sandbox { None } else { read_env_var("CALLINGBOX_BASE_URL")? };
+    let notes = base_url.as_ref().map_or_else(String::new, |url| {
             format!(
                 "The entry sets CALLINGBOX_BASE_URL to {url}, as in this terminal. To use CallingBox itself, unset the \
                  variable here, remove it from the entry, and run this again.\n"
             )
         });
-        let mut words = start.words.into_iter();
-        let command = words.next().context("no command starts this program")?;
-        let server = ServerEntry::Stdio {
-            command,
-            args: words.chain(["stdio".to_owned()]).chain(global.to_flags()?).collect(),
-            key: delivery,
-            base_url,
-        };
-        Ok(NewEntry { server, key, notes: start.note + &notes })
-    }
+    let mut words = start.words.into_iter();
+    let command = words.next().context("no command starts this program")?;
+    let server = ServerEntry::Stdio {
+        command,
+        args: words.chain(["stdio".to_owned()]).chain(global.to_flags()?).collect(),
+        key: delivery,
+        base_url,
+    };
+    Ok(NewEntry { server, key, notes: start.note + &notes })
 }
 
 fn print_for_any_client(
     name: &str,
-    sources: &EntrySources<'_>,
-    copies: &ProgramCopies,
-    os: Os,
+    args: &cli::InstallArgs,
+    settings: &ProgramSettings,
+    start: StartCommand,
 ) -> anyhow::Result<()> {
-    let start = StartCommand::for_print(&std::env::current_exe()?, copies, os)?;
-    let NewEntry { server, key, notes } = sources.new_entry(ClientApp::ClaudeDesktop, start)?;
-    let block = server.generic_file(&sources.args.name)?;
-    let source = key.as_ref().map(|(_, source)| source);
-    let notes = notes
-        + &missing_key_file_note(&server)
-        + &key_hint(ClientApp::ClaudeDesktop, &server, source);
+    let client = ClientApp::ClaudeDesktop;
+    let NewEntry { server, key, notes } = new_entry(args, settings, client, start)?;
+    let block = server.generic_file(&args.name)?;
+    let notes = notes + &missing_key_file_note(&server) + &key_hint(client, &server, key.is_some());
     print_wrapped(format!(
         "Into the configuration of {name}, whose manual names the file. Most clients read this form; some have another \
          key than mcpServers:\n\n"
@@ -316,30 +310,31 @@ fn missing_key_file_note(server: &ServerEntry) -> String {
 }
 
 /// What the user still has to do so that the server has an API key, or the client a token.
-fn key_hint(client: ClientApp, server: &ServerEntry, source: Option<&KeySource>) -> String {
-    match (server, source) {
-        (ServerEntry::Http { token_env: None, .. }, _) => String::new(),
-        (ServerEntry::Http { token_env: Some(_), .. }, _) if client == ClientApp::Vscode => {
+fn key_hint(client: ClientApp, server: &ServerEntry, has_key: bool) -> String {
+    match server {
+        ServerEntry::Http { token_env: Some(_), .. } if client == ClientApp::Vscode => {
             "The client asks for the token when it connects.\n".to_owned()
         }
-        (ServerEntry::Http { token_env: Some(variable), .. }, _) => format!(
+        ServerEntry::Http { token_env: Some(variable), .. } => format!(
             "The client reads the token from {variable}, so start the client where that is set.\n"
         ),
-        (ServerEntry::Stdio { key, .. }, source) => match (key, source) {
-            (KeyDelivery::Prompt, _) => {
-                "The client asks for the API key when it starts the server.\n".to_owned()
-            }
-            (KeyDelivery::Unchanged | KeyDelivery::EnvReference, None) => format!(
+        ServerEntry::Stdio { key: KeyDelivery::Prompt, .. } => {
+            "The client asks for the API key when it starts the server.\n".to_owned()
+        }
+        ServerEntry::Stdio { key: KeyDelivery::Unchanged | KeyDelivery::EnvReference, .. }
+            if !has_key =>
+        {
+            format!(
                 "No API key was found: `{} setup` asks for it, checks it and stores it where the server finds it. Or add \
                  --sandbox, which needs no key.\n",
                 own_command()
-            ),
-            (KeyDelivery::EnvReference, Some(_)) => {
-                "The client passes CALLINGBOX_API_KEY on, so start the client where that is set.\n"
-                    .to_owned()
-            }
-            _ => String::new(),
-        },
+            )
+        }
+        ServerEntry::Stdio { key: KeyDelivery::EnvReference, .. } => {
+            "The client passes CALLINGBOX_API_KEY on, so start the client where that is set.\n"
+                .to_owned()
+        }
+        _ => String::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 
+use crate::mcp::reply::text::one_line;
 use callingbox::{Agent, AgentCreate, AgentType, ApiClient, NumberSearch, PhoneNumber, ReturnType};
 
 pub(super) fn find_ready_agent<'a>(
@@ -11,6 +12,12 @@ pub(super) fn find_ready_agent<'a>(
     owned: &'a [PhoneNumber],
 ) -> Option<(&'a Agent, &'a PhoneNumber)> {
     agents.iter().find_map(|agent| Some((agent, outbound_number(agent, owned)?)))
+}
+
+/// The name and the id of an agent.
+pub(super) fn describe_agent(agent: &Agent) -> String {
+    let name = agent.name.as_deref().unwrap_or("unnamed");
+    format!("{} ({})", one_line(name, 80), agent.id)
 }
 
 fn outbound_number<'a>(agent: &Agent, owned: &'a [PhoneNumber]) -> Option<&'a PhoneNumber> {

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 
 use super::output::{print, print_wrapped};
 use super::prompt::{Prompter, Stopped, unless_interrupted};
-use super::ready_agent::find_ready_agent;
+use super::ready_agent::{describe_agent, find_ready_agent};
 use super::status_line::StatusLine;
 use super::style::Style;
 use crate::account::{Account, Environment};
@@ -274,8 +274,7 @@ impl Setup {
                 self.make_agent(&number).await?
             }
         };
-        let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
-        print_step(self.style, "Agent", &format!("{name} ({})", agent.id))?;
+        print_step(self.style, "Agent", &describe_agent(&agent))?;
         self.call_user(&agent).await
     }
 
@@ -299,17 +298,9 @@ impl Setup {
         });
         let offer = offer.await?;
         let price = offer.purchase_price();
-        let asked = DialRequest {
-            order: Order::Number { number: offer.phone_number.clone(), price },
-            caller: CallerName::local(),
-            idempotency_key: None,
-            allow_repeat: false,
-            attempt: None,
-            disclosing_instructions: None,
-            metadata_source: Default::default(),
-        };
+        let order = Order::Number { number: offer.phone_number.clone(), price };
         let question = format!("Buy {}?", describe_offer(&offer));
-        let dialed = self.dial(asked, |_| question).await?;
+        let dialed = self.dial(order, None, |_| question).await?;
         match dialed.result {
             DialResult::Placed(Placed::Number(number)) => Ok(*number),
             DialResult::Repeat { product: Some(Placed::Number(number)), .. } => Ok(*number),
@@ -394,15 +385,7 @@ impl Setup {
         if let Some(instructions) = &disclosing_instructions {
             print_wrapped(format!("The agent is told: {}\n", one_line(instructions, 2_000)))?;
         }
-        let asked = DialRequest {
-            order: Order::Call(Box::new(CallCreate::new(agent.id.clone(), to.clone()))),
-            caller: CallerName::local(),
-            idempotency_key: None,
-            allow_repeat: false,
-            attempt: None,
-            disclosing_instructions,
-            metadata_source: Default::default(),
-        };
+        let order = Order::Call(Box::new(CallCreate::new(agent.id.clone(), to.clone())));
         let is_simulated = self.account.environment() == Environment::Sandbox;
         let question = |check: &PolicyCheck| {
             let times = match check.local_times.as_slice() {
@@ -416,7 +399,7 @@ impl Setup {
                 describe_call_cost()
             )
         };
-        let dialed = self.dial(asked, question).await?;
+        let dialed = self.dial(order, disclosing_instructions, question).await?;
         let id = match dialed.result {
             DialResult::Placed(product) => CallId::new(product.id()),
             DialResult::Repeat { id, .. } => {
@@ -440,9 +423,19 @@ impl Setup {
     /// Takes an order through the calling rules, the user's confirmation and the ledger.
     async fn dial(
         &mut self,
-        asked: DialRequest,
+        order: Order,
+        disclosing_instructions: Option<String>,
         question: impl FnOnce(&PolicyCheck) -> String,
     ) -> anyhow::Result<Dialed> {
+        let asked = DialRequest {
+            order,
+            caller: CallerName::local(),
+            idempotency_key: None,
+            allow_repeat: false,
+            attempt: None,
+            disclosing_instructions,
+            metadata_source: Default::default(),
+        };
         let dialer: Arc<Dialer> = Arc::clone(self.account.dialer()?);
         // A repeated order needs no new check and no confirmation.
         if let Some(dialed) = dialer.find_earlier(&asked).await? {

@@ -105,10 +105,7 @@ fn prepare_state(options: Options) -> Result<SimulatorState, SandboxError> {
             .map_err(|reason| SandboxError::Scenario { path: path.clone(), reason })?;
         scenarios.extend(loaded);
     }
-    let saved = match &options.state_file {
-        Some(path) => state_file::load_state(path)?,
-        None => None,
-    };
+    let saved = options.state_file.as_deref().map(state_file::load_state).transpose()?.flatten();
     let real_now: Moment = jiff::Timestamp::now().into();
     let start = match (&saved, options.clock) {
         // A running clock went on while the simulator was down; a manual one did not.

@@ -155,15 +155,13 @@ impl BatchView {
 
     /// The people in the order of the list; of many, those who are called now and those who were called last.
     fn live_rows<'a>(&self, report: &'a BatchReport) -> (Vec<&'a RowReport>, usize) {
-        let calling = report.rows.iter().enumerate();
-        let calling = calling.filter(|(_, row)| row.record.state == RowState::Calling);
-        let calling = calling.map(|(index, _)| index);
-        let waiting = report.rows.iter().enumerate();
-        let waiting = waiting.filter(|(_, row)| row.record.state == RowState::Waiting);
-        let waiting = waiting.map(|(index, _)| index);
-        let mut shown: Vec<usize> = calling
+        let in_state = |state| {
+            let rows = report.rows.iter().enumerate();
+            rows.filter(move |(_, row)| row.record.state == state).map(|(index, _)| index)
+        };
+        let mut shown: Vec<usize> = in_state(RowState::Calling)
             .chain(self.closed.iter().rev().copied())
-            .chain(waiting)
+            .chain(in_state(RowState::Waiting))
             .take(MAX_LIVE_ROWS)
             .collect();
         shown.sort_unstable();

@@ -163,25 +163,19 @@ impl BatchSession<'_> {
             print_wrapped(format!("{:<width$}  {value}\n", format!("{name}:"), width = width + 1))?;
         }
         print_wrapped(self.describe_local_window(&prepared.record, width))?;
-        let people: Vec<Vec<String>> = preview
-            .people
-            .iter()
-            .map(|person| {
-                let name = person.name.clone().unwrap_or_default();
-                vec![person.row.to_string(), name, person.number.clone(), person.local_time.clone()]
-            })
-            .collect();
+        let cells = |row: u32, name: &Option<String>, number: &str, last: &str| {
+            let name = name.clone().unwrap_or_default();
+            vec![row.to_string(), name, number.to_owned(), last.to_owned()]
+        };
+        let people = preview.people.iter();
+        let people: Vec<_> =
+            people.map(|it| cells(it.row, &it.name, &it.number, &it.local_time)).collect();
         let header = ["row", "name", "number", "time there"];
         print(format!("\n{}{note}", render_table(self.style, &header, &people)))?;
         if !preview.refused.is_empty() {
-            let refused: Vec<Vec<String>> = preview
-                .refused
-                .iter()
-                .map(|row| {
-                    let name = row.name.clone().unwrap_or_default();
-                    vec![row.row.to_string(), name, row.number.clone(), row.reason.clone()]
-                })
-                .collect();
+            let refused = preview.refused.iter();
+            let refused: Vec<_> =
+                refused.map(|it| cells(it.row, &it.name, &it.number, &it.reason)).collect();
             let header = ["row", "name", "number", "not called, because"];
             print(format!("\n{}", render_table(self.style, &header, &refused)))?;
         }

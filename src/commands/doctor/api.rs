@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::finding::Finding;
 use crate::cli;
-use crate::commands::ready_agent::find_ready_agent;
+use crate::commands::ready_agent::{describe_agent, find_ready_agent};
 use crate::config::{self, KeySource, NetworkVariableError};
 use crate::dialing::disclosure::{DisclosureDecision, DisclosureMode, DisclosureRules};
 use crate::dialing::opt_outs::RESULT_FIELD;
@@ -366,9 +366,8 @@ async fn check_number_and_agent(
     };
     let agent = match find_ready_agent(&agents, &numbers) {
         Some((agent, number)) => {
-            let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
             let from = number.e164.as_ref().map_or_else(|| "it".to_owned(), E164::masked);
-            Finding::ok(AGENT, format!("{name} ({}) can call from {from}", agent.id))
+            Finding::ok(AGENT, format!("{} can call from {from}", describe_agent(agent)))
         }
         None => Finding::warn(AGENT, "no outbound agent has a number to call from", setup),
     };
@@ -383,17 +382,10 @@ fn check_do_not_call(agents: &[Agent]) -> Option<Finding> {
     let has_field = |agent: &Agent| {
         agent.returns.as_ref().is_some_and(|returns| returns.get(RESULT_FIELD).is_some())
     };
-    let is_asked = |agent: &&Agent| agent.archived_at.is_none();
-    let active: Vec<&Agent> = agents.iter().filter(is_asked).collect();
-    let without: Vec<String> = active
-        .iter()
-        .filter(|agent| !has_field(agent))
-        .take(MAX_NAMED_AGENTS)
-        .map(|agent| {
-            let name = one_line(agent.name.as_deref().unwrap_or("unnamed"), 80);
-            format!("{name} ({})", agent.id)
-        })
-        .collect();
+    let is_active = |agent: &&Agent| agent.archived_at.is_none();
+    let active: Vec<&Agent> = agents.iter().filter(is_active).collect();
+    let without = active.iter().filter(|agent| !has_field(agent)).take(MAX_NAMED_AGENTS);
+    let without: Vec<String> = without.map(|agent| describe_agent(agent)).collect();
     match (active.is_empty(), without.is_empty()) {
         (true, _) => None,
         (false, true) => Some(Finding::ok(

@@ -30,10 +30,8 @@ pub(crate) fn place_call(context: &mut OrgContext<'_>, request: ApiRequest) -> H
     let mut fields = InputFields::from_body(&request.body)?;
     let agent_id = fields.take_required_text("agent_id")?;
     let to = parse_e164("to", fields.take_required_text("to")?)?;
-    let from = match fields.take_text("from_number")? {
-        Some(text) => Some(parse_e164("from_number", text)?),
-        None => None,
-    };
+    let from = fields.take_text("from_number")?;
+    let from = from.map(|text| parse_e164("from_number", text)).transpose()?;
     let instructions = fields.take_text("instructions")?;
     let call_context = fields.take_object("context")?.unwrap_or_default();
     let webhook_url = parse_webhook_url(fields.take_text("webhook_url")?, context.settings)?;

@@ -47,10 +47,7 @@ pub(crate) fn get_endpoint(context: &mut OrgContext<'_>, request: ApiRequest) ->
 pub(crate) fn update_endpoint(context: &mut OrgContext<'_>, request: ApiRequest) -> HandlerResult {
     let id = find_endpoint(context.org, request.id())?.id;
     let mut fields = InputFields::from_body(&request.body)?;
-    let url = match fields.take_text("url")? {
-        Some(url) => Some(parse_url(url, context)?),
-        None => None,
-    };
+    let url = fields.take_text("url")?.map(|url| parse_url(url, context)).transpose()?;
     let description = fields.take_nullable_text("description")?;
     let enabled_events = take_events(&mut fields)?;
     let enabled = fields.take_word("status", &[("enabled", true), ("disabled", false)])?;

@@ -128,10 +128,9 @@ fn parse_scenario(number: usize, item: toml::Value) -> Result<FileScenario, Stri
     };
     let place = format!("scenario {name:?}");
     let to = parse_destination(table.remove("to"), &place)?;
-    let ring_millis = match table.remove("ring_seconds") {
-        None => None,
-        Some(value) => Some(parse_seconds(&value, &format!("{place}: ring_seconds"))?),
-    };
+    let ring = table.remove("ring_seconds");
+    let ring = ring.map(|value| parse_seconds(&value, &format!("{place}: ring_seconds")));
+    let ring_millis = ring.transpose()?;
     let endings = match (table.remove("ending"), table.remove("endings")) {
         (None, None) => vec![Ending::Completed],
         (Some(value), None) => vec![parse_ending(&value, &place)?],
