@@ -98,13 +98,10 @@ const MACOS_TEMPORARY: [&str; 3] = ["/tmp", "/private/tmp", "/private/var/folder
 /// The names in a path. On Windows, case does not matter.
 fn names(path: &Path, os: Os) -> Vec<String> {
     let text = path.to_string_lossy();
-    match os {
-        Os::Linux | Os::MacOs => split_names(&text, &['/']),
-        Os::Windows => split_names(&text.to_lowercase(), &['/', '\\']),
-    }
-}
-
-fn split_names(text: &str, separators: &[char]) -> Vec<String> {
+    let (text, separators) = match os {
+        Os::Linux | Os::MacOs => (text.into_owned(), &['/'][..]),
+        Os::Windows => (text.to_lowercase(), &['/', '\\'][..]),
+    };
     text.split(separators).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 

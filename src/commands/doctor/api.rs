@@ -74,9 +74,9 @@ async fn check_simulator(url: Option<&str>, settings: &ProgramSettings) -> Vec<F
                     own_command()
                 ),
             };
-            let mut findings = vec![key, Finding::fail("base_url", format!("{error:#}"), fix)];
-            findings.extend(skip_from("no simulator was reached", NETWORK));
-            return findings;
+            let unreached = Finding::fail("base_url", format!("{error:#}"), fix);
+            let skipped = skip_from("no simulator was reached", NETWORK);
+            return [key, unreached].into_iter().chain(skipped).collect();
         }
     };
     let SimulatorConnection { base_url, key: secret, embedded, simulator: _ } = simulated;
@@ -319,12 +319,14 @@ fn check_clock(date: Option<Timestamp>, before: Timestamp, took: Duration) -> Fi
     let fix = "set the clock automatically: timedatectl set-ntp true on Linux, Date & Time in the \
                settings elsewhere";
     let direction = if ahead { "ahead of" } else { "behind" };
-    let message = format!("this machine's clock is {} s {direction} the API's", skew.as_secs());
+    let message = format!(
+        "this machine's clock is {} s {direction} the API's; beyond 300 s every webhook is refused",
+        skew.as_secs()
+    );
     if skew > MAX_WEBHOOK_SKEW {
-        let message = format!("{message}; beyond 300 s every webhook is refused");
         Finding::fail(CLOCK, message, fix)
     } else if skew > MAX_GOOD_SKEW {
-        Finding::warn(CLOCK, format!("{message}; beyond 300 s every webhook is refused"), fix)
+        Finding::warn(CLOCK, message, fix)
     } else {
         Finding::ok(CLOCK, "agrees with the API's")
     }

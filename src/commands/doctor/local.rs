@@ -1,5 +1,6 @@
 //! Checks the files of this machine: the configuration, the ledger, the calling rules.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,10 +32,14 @@ pub(super) fn check_configuration(
     folders: UserFolders,
 ) -> Result<(Finding, ProgramSettings), Finding> {
     const CHECK: &str = "configuration";
-    let invalid = |message: String, fix: &str| Finding::fail(CHECK, message, fix);
+    let unusable = |error: &dyn Display, fix: &str| {
+        let message = format!("no server starts, and nothing else was checked: {error}");
+        Finding::fail(CHECK, message, fix)
+    };
     let variable = read_env_var("CALLINGBOX_MCP_SANDBOX").map_err(anyhow::Error::from);
     variable.and_then(|value| Ok(global.apply_sandbox_variable(value)?)).map_err(|error| {
-        invalid(
+        Finding::fail(
+            CHECK,
             error.to_string(),
             "set CALLINGBOX_MCP_SANDBOX to true or false, or to the address of a simulator",
         )
@@ -55,40 +60,31 @@ pub(super) fn check_configuration(
             }
             _ => &schema,
         };
-        invalid(format!("no server starts, and nothing else was checked: {error}"), fix)
+        unusable(&error, fix)
     })?;
     let settings = ProgramSettings { global: global.clone(), file, folders };
     settings.selection().check(Catalogue::new().index()).map_err(|error| {
-        invalid(
-            format!("no server starts, and nothing else was checked: {error}"),
-            "correct the name in the flag, the variable or the file",
-        )
+        unusable(&error, "correct the name in the flag, the variable or the file")
     })?;
     settings.log_filter().map_or(Ok(()), telemetry::check_filter).map_err(|error| {
-        invalid(
-            format!("no server starts, and nothing else was checked: {error}"),
-            "correct `log` in the file, --log or CALLINGBOX_MCP_LOG",
-        )
+        unusable(&error, "correct `log` in the file, --log or CALLINGBOX_MCP_LOG")
     })?;
-    let message = match settings.config_path() {
-        Some(path) if path.exists() => return Ok((check_rule_file(CHECK, &path), settings)),
-        Some(path) => format!("default settings; {} does not exist", path.display()),
-        None => {
-            return Ok((
-                Finding::warn(
-                    CHECK,
-                    "the user has no home folder, so no configuration file is read",
-                    format!(
-                        "set {}, or name the files: --config, CALLINGBOX_API_KEY_FILE, and ledger under [dialing] in \
-                         the configuration",
-                        Os::this().home_variable()
-                    ),
-                ),
-                settings,
-            ));
+    let finding = match settings.config_path() {
+        Some(path) if path.exists() => check_rule_file(CHECK, &path),
+        Some(path) => {
+            Finding::ok(CHECK, format!("default settings; {} does not exist", path.display()))
         }
+        None => Finding::warn(
+            CHECK,
+            "the user has no home folder, so no configuration file is read",
+            format!(
+                "set {}, or name the files: --config, CALLINGBOX_API_KEY_FILE, and ledger under [dialing] in \
+                 the configuration",
+                Os::this().home_variable()
+            ),
+        ),
     };
-    Ok((Finding::ok(CHECK, message), settings))
+    Ok((finding, settings))
 }
 
 /// Whether only this user can change a file that decides who may be called.
