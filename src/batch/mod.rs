@@ -3,28 +3,32 @@
 //! - [`list`] checks what a client asks for; [`template`] fills in its instructions.
 //! - [`prepare`] checks each row against the rules; [`plan`] estimates the duration and the cost, and
 //!   [`preview`] shows it.
-//! - `runner` starts the calls: each is claimed in the ledger and passes the same gates as any other call.
+//! - `runner` starts the calls: each is claimed in the ledger and passes the same gates as any other call. `pauses` says when
+//!   it starts none, and `run_clock` by which time it goes.
 //! - [`report`] reads how far a batch got, whoever runs it; [`row_text`] writes its rows as text and as CSV.
 //!
 //! A batch belongs to the process that started or resumed it. If that process ends, the batch is interrupted and nothing
 //! rings until it is resumed. Knows accounts and watchers, and neither MCP nor the command line.
 
 pub mod list;
+mod pauses;
 pub mod plan;
 pub mod prepare;
 pub mod preview;
 pub mod report;
 pub mod row_text;
+mod run_clock;
 mod runner;
 pub mod template;
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::list::ListProblems;
 use self::prepare::PreparedBatch;
+use self::run_clock::BatchLease;
 use crate::account::{Account, MissingApiKey};
 use crate::dialing::ledger::{
     AccountRef, BatchChange, BatchId, BatchLookup, BatchRecord, BatchStart, ConfirmedBy,
@@ -32,9 +36,6 @@ use crate::dialing::ledger::{
 };
 use crate::dialing::organization::UnknownAccount;
 use crate::dialing::outcome::DialError;
-
-/// How long a process holds a batch without renewing its lease.
-const LEASE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why a batch was not prepared, started, resumed or found.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +121,8 @@ pub async fn start(
     confirmed_by: ConfirmedBy,
     stop: StopSignals,
 ) -> Result<BatchRecord, BatchError> {
-    let change = BatchChange::Start(batch_start(account, prepared, confirmed_by).await?);
-    begin(account, prepared, change, stop).await
+    let (start, lease) = batch_start(account, prepared, confirmed_by).await?;
+    begin(account, prepared, BatchChange::Start(start), lease, stop).await
 }
 
 /// Goes on with an interrupted or paused batch in this process. The rows are those of the ledger.
@@ -134,25 +135,26 @@ pub async fn resume(
     confirmed_by: ConfirmedBy,
     stop: StopSignals,
 ) -> Result<BatchRecord, BatchError> {
-    let change = BatchChange::Resume(batch_start(account, prepared, confirmed_by).await?);
-    begin(account, prepared, change, stop).await
+    let (start, lease) = batch_start(account, prepared, confirmed_by).await?;
+    begin(account, prepared, BatchChange::Resume(start), lease, stop).await
 }
 
 async fn batch_start(
     account: &Account,
     prepared: &PreparedBatch,
     confirmed_by: ConfirmedBy,
-) -> Result<BatchStart, BatchError> {
+) -> Result<(BatchStart, BatchLease), BatchError> {
     let now = account.dialer()?.now().await?;
-    let lease_expires_at = now.machine.checked_add(LEASE).unwrap_or(Timestamp::MAX);
+    let lease = BatchLease::new();
     let covered = prepared.record.covered.clone();
-    Ok(BatchStart { now, lease_expires_at, confirmed_by, covered })
+    Ok((BatchStart { now, lease_expires_at: lease.expires_at(), confirmed_by, covered }, lease))
 }
 
 async fn begin(
     account: &Arc<Account>,
     prepared: &PreparedBatch,
     change: BatchChange,
+    lease: BatchLease,
     stop: StopSignals,
 ) -> Result<BatchRecord, BatchError> {
     let dialer = account.dialer()?;
@@ -178,7 +180,7 @@ async fn begin(
             row.call_id.clone_from(&checked.call_id);
         }
     }
-    runner::spawn(account, prepared, record.clone(), rows, stop)?;
+    runner::spawn(account, prepared, record.clone(), rows, lease, stop)?;
     Ok(record)
 }
 

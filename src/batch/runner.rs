@@ -1,7 +1,7 @@
 //! Runs one batch in this process: starts calls as the rows become due, follows them to their ends, and renews the batch's
 //! lease. Every attempt is claimed in the ledger, which enforces the limits, before its request is sent.
 //!
-//! The times of rows, windows and pauses are those of the dialing clock. The lease is real time.
+//! The times of rows, windows and pauses are those of the dialing clock. The lease goes by the monotonic clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,20 +12,22 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::pauses::{CREDIT_PAUSE, Pauses, add};
 use super::plan::DEFAULT_CONCURRENT;
 use super::prepare::{PreparedBatch, agent_fingerprint, fill_in, refuse_called_before};
 use super::report::load_results;
-use super::{BatchError, LEASE, StopSignals};
+use super::run_clock::{BatchLease, RENEWAL_PERIOD, RunClock};
+use super::{BatchError, StopSignals};
 use crate::account::Account;
 use crate::dialing::attempt::{AttemptFate, ClaimResult};
 use crate::dialing::batch_table::CallResult;
 use crate::dialing::call_outcome::CallOutcome;
-use crate::dialing::clock::{ClockCheck, ClockReading};
+use crate::dialing::clock::ClockReading;
 use crate::dialing::dialer::Dialer;
 use crate::dialing::disclosure::DisclosureRules;
 use crate::dialing::ledger::{
     AccountRef, Attempt, AttemptStop, BatchChange, BatchRecord, BatchState, BatchTask, ConfirmedBy,
-    DispatchRecord, Fingerprint, PauseReason, RowRecord, RowState,
+    DispatchRecord, Fingerprint, LedgerError, PauseReason, RowRecord, RowState,
 };
 use crate::dialing::opt_outs::OPTED_OUT;
 use crate::dialing::order::{DialRequest, Order, Placed};
@@ -35,22 +37,14 @@ use crate::telemetry::metrics;
 use crate::watch::{Snapshot, WatchOptions, WatchStatus, Watchers};
 use callingbox::{Agent, AgentId, Call, CallCreate, CallId, ErrorKind};
 
-/// How often the lease is renewed.
-const RENEWAL_PERIOD: Duration = Duration::from_secs(15);
 /// How often the clock of a simulator is read, which may be moved by hand.
 const SIMULATED_TICK: Duration = Duration::from_millis(100);
-/// How long a batch without credit waits before it tries one row.
-const CREDIT_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 /// How long a row waits while another call to its number is on its way.
 const BUSY_NUMBER_PAUSE: SignedDuration = SignedDuration::from_secs(30);
 /// How long a row waits after a limit was reached whose end is not known.
 const LIMIT_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 /// How long a row waits after a failure of the API.
 const FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(10);
-/// How many failures of the API in a row pause the batch.
-const MAX_FAILURES: u32 = 5;
-/// The longest pause after failures of the API.
-const MAX_FAILURE_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 
 /// Starts the task that runs the batch.
 pub(super) fn spawn(
@@ -58,6 +52,7 @@ pub(super) fn spawn(
     prepared: &PreparedBatch,
     record: BatchRecord,
     rows: Vec<RowRecord>,
+    lease: BatchLease,
     stop: StopSignals,
 ) -> Result<(), BatchError> {
     let dialer = Arc::clone(account.dialer()?);
@@ -83,16 +78,13 @@ pub(super) fn spawn(
         changes,
         in_flight: FuturesUnordered::new(),
         sending: 0,
-        pause: None,
-        failures: 0,
-        failure_pauses: 0,
-        is_trial: false,
+        pauses: Pauses::default(),
         matches: 0,
         opt_out_version: 0,
         not_before: None,
-        clocks: ClockCheck::new(Timestamp::now(), Instant::now()),
-        now: prepared.now,
-        has_clock: true,
+        clock: RunClock::new(prepared.now, dialer.clock().is_simulated()),
+        lease,
+        renew_at: Instant::now(),
     };
     dialer.tasks().spawn(runner.run());
     Ok(())
@@ -106,13 +98,6 @@ enum RowEvent {
     Ended(usize, CallId, Arc<Snapshot>),
     /// The fate of an attempt whose process ended.
     Resolved(usize, Result<AttemptFate, DialError>),
-}
-
-/// A pause, and when to try again by the dialing clock; `None`: only a person ends it.
-#[derive(Debug, Clone, Copy)]
-struct Pause {
-    reason: PauseReason,
-    until: Option<Timestamp>,
 }
 
 struct Runner {
@@ -137,23 +122,17 @@ struct Runner {
     in_flight: FuturesUnordered<BoxFuture<'static, RowEvent>>,
     /// How many requests are on their way.
     sending: usize,
-    pause: Option<Pause>,
-    /// Failures of the API in a row.
-    failures: u32,
-    /// How often such failures have paused the batch.
-    failure_pauses: u32,
-    /// A pause is over, and no call was placed since: one row is tried at a time.
-    is_trial: bool,
+    pauses: Pauses,
     /// How many results fit the stop condition.
     matches: u32,
     /// How many opt-outs this process had recorded when the rows were last checked against the list.
     opt_out_version: u64,
     /// No call starts before this time: CallingBox asked to wait.
     not_before: Option<Timestamp>,
-    clocks: ClockCheck,
-    /// The last reading of the clocks, and whether the latest one succeeded.
-    now: ClockReading,
-    has_clock: bool,
+    clock: RunClock,
+    lease: BatchLease,
+    /// When the lease is renewed next.
+    renew_at: Instant,
 }
 
 /// Why the run of a batch ends.
@@ -184,7 +163,6 @@ impl Runner {
     }
 
     async fn run_to_end(&mut self) -> RunEnd {
-        let mut renew_at = Instant::now();
         loop {
             if self.stop.draining.is_cancelled() {
                 return RunEnd::Draining;
@@ -192,27 +170,26 @@ impl Runner {
             if self.stop.revoked.is_cancelled() {
                 return RunEnd::Revoked;
             }
-            let now = self.read_clocks().await;
-            let is_due = Instant::now() >= renew_at;
-            self.check_clocks(now, is_due).await;
-            let is_paused = self.update_pause(now);
-            let mut is_renewed = false;
-            if is_due || is_paused != self.record.pause.is_some() {
-                if !self.renew(now).await {
-                    return RunEnd::Lost;
-                }
-                renew_at = Instant::now() + RENEWAL_PERIOD;
-                is_renewed = true;
+            let is_due = Instant::now() >= self.renew_at || self.lease.differs_for_others();
+            if is_due {
+                self.read_other_clocks().await;
             }
-            self.close_rows(now.dialing).await;
-            self.refuse_opted_out_rows(now.dialing, is_renewed).await;
-            if !is_paused && !self.start_due_rows(now.dialing).await {
+            let now = self.read_clock().await.dialing;
+            self.pauses.end_expired(now);
+            let is_renewed = is_due || self.pause_reason() != self.record.pause;
+            if is_renewed && !self.renew(self.pause_reason()).await {
                 return RunEnd::Lost;
+            }
+            self.close_rows(now).await;
+            self.refuse_opted_out_rows(now, is_renewed).await;
+            if self.pause_reason().is_none() && !self.start_due_rows(now).await {
+                // A clock that jumps over the end of the lease stops an attempt too: the renewal decides.
+                self.renew_at = Instant::now();
             }
             if self.rows.iter().all(|row| !row.state.is_open()) {
                 return RunEnd::Complete;
             }
-            let wait = self.next_wait(now.dialing).min(renew_at - Instant::now());
+            let wait = self.next_wait(now).min(self.renew_at - Instant::now());
             tokio::select! {
                 Some(event) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.record_event(event).await;
@@ -232,7 +209,7 @@ impl Runner {
                 None => break,
             }
         }
-        let now = self.read_clocks().await;
+        let now = self.read_clock().await;
         let generation = self.generation;
         let change = match end {
             RunEnd::Complete => {
@@ -241,8 +218,7 @@ impl Runner {
             }
             RunEnd::Draining => BatchChange::Interrupt { generation },
             RunEnd::Revoked => {
-                self.pause = Some(Pause { reason: PauseReason::Caller, until: None });
-                if self.renew(now).await {
+                if self.renew(Some(PauseReason::Caller)).await {
                     // Nobody renews the lease from now on.
                     return;
                 }
@@ -253,7 +229,8 @@ impl Runner {
                 return;
             }
         };
-        self.change(change).await;
+        // A failure is logged; then the lease runs out.
+        let _ = self.change(change).await;
     }
 
     /// Records the ends of the calls that run when a batch is canceled.
@@ -290,7 +267,8 @@ impl Runner {
         }
     }
 
-    async fn change(&mut self, change: BatchChange) -> bool {
+    /// Changes the batch in the ledger. Returns whether the change fitted.
+    async fn change(&mut self, change: BatchChange) -> Result<bool, LedgerError> {
         let (account, batch) = (self.account_ref.id().clone(), self.record.batch_id.clone());
         let changed = match self.dialer.ledger().await {
             Ok(ledger) => ledger.change_batch(&account, &batch, change).await,
@@ -299,25 +277,34 @@ impl Runner {
         match changed {
             Ok(Some((record, is_changed))) => {
                 self.record = record;
-                is_changed
+                Ok(is_changed)
             }
-            Ok(None) => false,
+            Ok(None) => Ok(false),
             Err(error) => {
                 tracing::error!(%batch, %error, "the state of a batch could not be written to the ledger");
-                // The lease decides: without it no attempt begins.
-                self.record.lease_expires_at > Timestamp::now()
+                Err(error)
             }
         }
     }
 
-    async fn renew(&mut self, now: ClockReading) -> bool {
-        let lease_expires_at = now.machine.checked_add(LEASE).unwrap_or(Timestamp::MAX);
-        let pause = self.pause.map(|pause| pause.reason);
-        let generation = self.generation;
+    /// Renews the lease. Returns whether this process still holds it.
+    async fn renew(&mut self, pause: Option<PauseReason>) -> bool {
+        let lease = BatchLease::new();
+        let change = BatchChange::Renew {
+            generation: self.generation,
+            now: self.lease.now(),
+            lease_expires_at: lease.expires_at(),
+            pause,
+        };
+        self.renew_at = Instant::now() + RENEWAL_PERIOD;
         let was = self.record.pause;
-        let renewed =
-            self.change(BatchChange::Renew { generation, now, lease_expires_at, pause }).await;
-        if renewed && was != self.record.pause {
+        match self.change(change).await {
+            Ok(true) => self.lease = lease,
+            Ok(false) => return false,
+            // Without a lease no attempt begins.
+            Err(_) => return self.lease.now() < self.lease.expires_at(),
+        }
+        if was != pause {
             let batch = &self.record.batch_id;
             match pause {
                 Some(reason) => {
@@ -327,49 +314,36 @@ impl Runner {
             }
             self.changes.send_modify(|version| *version += 1);
         }
-        renewed
+        true
     }
 
-    /// Ends a pause whose time has come. Returns whether the batch is paused.
-    fn update_pause(&mut self, now: ClockReading) -> bool {
-        if let Some(Pause { until: Some(until), .. }) = self.pause
-            && until <= now.dialing
-        {
-            self.pause = None;
-            self.is_trial = true;
+    /// Why the batch starts no calls now; `None`: it starts them.
+    fn pause_reason(&self) -> Option<PauseReason> {
+        match self.pauses.reason() {
+            Some(reason) if !reason.ends_by_itself() => Some(reason),
+            _ if !self.clock.is_trusted() => Some(PauseReason::Clock),
+            reason => reason,
         }
-        self.pause.is_some()
     }
 
-    /// Reads the clocks. While they cannot be read, the time by which the batch goes stands still.
-    async fn read_clocks(&mut self) -> ClockReading {
+    /// Reads the clock by which the batch goes.
+    async fn read_clock(&mut self) -> ClockReading {
         let read = self.dialer.now().await;
-        self.has_clock = read.is_ok();
-        self.now = read.unwrap_or(ClockReading { machine: Timestamp::now(), ..self.now });
-        self.now
+        self.clock.update(read.ok())
     }
 
-    /// Pauses the batch while the clocks disagree. The other clocks are read once in a while (`is_due`).
-    async fn check_clocks(&mut self, now: ClockReading, is_due: bool) {
-        let is_clock_pause = matches!(self.pause, Some(Pause { reason: PauseReason::Clock, .. }));
-        // A simulator's clock may be moved at will.
-        let agree = if self.dialer.clock().is_simulated() {
-            self.has_clock
-        } else {
-            if is_due {
-                if is_clock_pause && let Ok(api) = self.account.api() {
-                    // No other response tells the time of CallingBox meanwhile.
-                    api.probe().await;
-                }
-                self.clocks.others = self.dialer.read_other_clocks(self.account_ref.id()).await;
-            }
-            self.clocks.check(now.machine, Instant::now())
-        };
-        if !agree {
-            self.pause.get_or_insert(Pause { reason: PauseReason::Clock, until: None });
-        } else if is_clock_pause {
-            self.pause = None;
+    /// Reads the clocks with which that of this machine is compared.
+    async fn read_other_clocks(&mut self) {
+        if self.clock.is_simulated() {
+            return;
         }
+        if !self.clock.is_trusted()
+            && let Ok(api) = self.account.api()
+        {
+            // No other response tells the time of CallingBox meanwhile.
+            api.probe().await;
+        }
+        self.clock.compare_with(self.dialer.read_other_clocks(self.account_ref.id()).await);
     }
 
     /// Closes the rows that are not called any more: the time is over, or enough results were found.
@@ -434,7 +408,7 @@ impl Runner {
         }
     }
 
-    /// Claims and sends the attempts that are due. Returns `false` if the batch was stopped.
+    /// Claims and sends the attempts that are due. Returns `false` if the batch was stopped, or the clock has jumped.
     async fn start_due_rows(&mut self, now: Timestamp) -> bool {
         if now < self.record.start_at || self.not_before.is_some_and(|at| now < at) {
             return true;
@@ -447,9 +421,9 @@ impl Runner {
             })
             .collect();
         for index in due {
-            let is_full =
-                self.in_flight.len() >= self.max_in_flight() || self.is_trial && self.sending > 0;
-            if self.pause.is_some() || is_full {
+            let is_full = self.in_flight.len() >= self.max_in_flight()
+                || self.pauses.is_trial() && self.sending > 0;
+            if self.pause_reason().is_some() || is_full {
                 break;
             }
             match self.start_row(index, now).await {
@@ -491,6 +465,10 @@ impl Runner {
             Ok(checked) => checked,
             Err(error) => return self.record_failure(index, now, &error).await,
         };
+        // The rules were asked by a clock that may have jumped since the row was due.
+        if !self.clock.check_again() {
+            return StartResult::Stopped;
+        }
         if let Some(quiet) = checked.quiet {
             match quiet.until.filter(|until| *until < self.record.end_by) {
                 Some(until) => self.postpone(index, until, quiet.reason).await,
@@ -648,7 +626,7 @@ impl Runner {
         let Some(agent) = self.account.find_agent(&id).await else { return true };
         let is_unchanged = agent_fingerprint(&self.account_ref, &agent) == self.agent_fingerprint;
         if !is_unchanged {
-            self.pause = Some(Pause { reason: PauseReason::Agent, until: None });
+            self.pauses.wait_for_person(PauseReason::Agent);
         }
         is_unchanged
     }
@@ -677,12 +655,10 @@ impl Runner {
     }
 
     async fn record_sent(&mut self, index: usize, sent: Result<Dialed, DialError>) {
-        let now = self.read_clocks().await.dialing;
+        let now = self.read_clock().await.dialing;
         match sent {
             Ok(Dialed { result: DialResult::Placed(Placed::Call(call)), .. }) => {
-                self.failures = 0;
-                self.failure_pauses = 0;
-                self.is_trial = false;
+                self.pauses.record_placed();
                 self.follow(index, call.id.clone()).await;
             }
             Ok(Dialed { result: DialResult::Repeat { id, .. }, .. }) => {
@@ -715,16 +691,14 @@ impl Runner {
     async fn record_not_placed(&mut self, index: usize, now: Timestamp, error: &callingbox::Error) {
         match error.kind() {
             ErrorKind::Provider { .. } => {
-                self.failures = 0;
-                self.is_trial = false;
+                self.pauses.record_answer();
                 self.end_attempt(index, now, CallOutcome::Failed, Some(error.kind().to_string()))
                     .await;
             }
             ErrorKind::CallsPaused { .. } | ErrorKind::InsufficientCredit { .. } => {
                 self.release_row(index, None).await;
                 if self.in_flight.is_empty() {
-                    let until = Some(add(now, CREDIT_PAUSE));
-                    self.pause = Some(Pause { reason: PauseReason::Credit, until });
+                    self.pauses.wait_for_credit(now);
                 } else {
                     // The end of a running call frees its hold.
                     self.not_before = Some(add(now, CREDIT_PAUSE));
@@ -738,7 +712,7 @@ impl Runner {
             }
             ErrorKind::Unauthorized { .. } => {
                 self.release_row(index, None).await;
-                self.pause = Some(Pause { reason: PauseReason::Key, until: None });
+                self.pauses.wait_for_person(PauseReason::Key);
             }
             ErrorKind::BadRequest { .. }
             | ErrorKind::Forbidden { .. }
@@ -755,17 +729,10 @@ impl Runner {
         }
     }
 
-    /// Five failures in a row pause the batch, for 1, 2, 4 … minutes, and then each failure until a call is placed.
     fn count_failure(&mut self, now: Timestamp, error: &dyn std::fmt::Display) {
         let batch = &self.record.batch_id;
         tracing::warn!(%batch, %error, "a call of a batch could not be placed");
-        self.failures += 1;
-        if self.failures >= MAX_FAILURES || self.is_trial {
-            let pause = failure_pause(self.failure_pauses);
-            self.failures = 0;
-            self.failure_pauses += 1;
-            self.pause = Some(Pause { reason: PauseReason::Api, until: Some(add(now, pause)) });
-        }
+        self.pauses.count_failure(now);
     }
 
     async fn record_failure(
@@ -799,7 +766,7 @@ impl Runner {
     }
 
     async fn record_ended(&mut self, index: usize, id: &CallId, snapshot: &Snapshot) {
-        let now = self.read_clocks().await.dialing;
+        let now = self.read_clock().await.dialing;
         // A call that ends frees a limit or credit.
         self.not_before = None;
         match (snapshot.state, &snapshot.call) {
@@ -814,7 +781,7 @@ impl Runner {
                 self.end_attempt(index, now, outcome, reason).await;
             }
             (WatchStatus::Unauthorized, _) => {
-                self.pause = Some(Pause { reason: PauseReason::Key, until: None });
+                self.pauses.wait_for_person(PauseReason::Key);
                 self.set_unknown(index, "CallingBox rejects the key, so its end is not known")
                     .await;
             }
@@ -959,15 +926,14 @@ impl Runner {
 
     /// How long to wait, in real time, if nothing happens before.
     fn next_wait(&self, now: Timestamp) -> Duration {
-        let clock = self.dialer.clock();
-        if clock.is_simulated() {
+        if self.clock.is_simulated() {
             return SIMULATED_TICK;
         }
         let waiting = self.rows.iter().filter(|row| row.state == RowState::Waiting);
         let next = waiting
             .map(|row| row.due_at.unwrap_or(now))
             .chain(self.not_before)
-            .chain(self.pause.and_then(|pause| pause.until))
+            .chain(self.pauses.until())
             .chain([self.record.start_at, self.record.end_by])
             .filter(|at| *at > now)
             .min();
@@ -983,26 +949,6 @@ enum StartResult {
     Waits,
     /// No row can be called now.
     Full,
-    /// The batch was stopped.
+    /// The batch was stopped, or the clock has jumped.
     Stopped,
-}
-
-/// How long failures pause a batch that they have paused so often before.
-fn failure_pause(pauses: u32) -> SignedDuration {
-    SignedDuration::from_mins(1_i64 << pauses.min(5)).min(MAX_FAILURE_PAUSE)
-}
-
-fn add(at: Timestamp, duration: SignedDuration) -> Timestamp {
-    at.checked_add(duration).unwrap_or(Timestamp::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_pause_for_1_2_4_and_at_most_30_minutes() {
-        let minutes: Vec<_> = (0..8).map(|pauses| failure_pause(pauses).as_mins()).collect();
-        assert_eq!(minutes, [1, 2, 4, 8, 16, 30, 30, 30]);
-    }
 }

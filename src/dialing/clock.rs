@@ -103,12 +103,17 @@ impl ClockReference {
         Self { time, read_at }
     }
 
-    /// Whether the wall clock differs too much from what this clock shows now.
-    fn disagrees(&self, wall: Timestamp, monotonic: Instant) -> bool {
+    /// What this clock shows now, by the monotonic clock.
+    #[must_use]
+    pub fn time_at(&self, monotonic: Instant) -> Timestamp {
         let passed = monotonic.saturating_duration_since(self.read_at);
         let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
-        let expected = self.time.checked_add(passed).unwrap_or(Timestamp::MAX);
-        expected.duration_since(wall).abs() > MAX_DRIFT
+        self.time.checked_add(passed).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether the wall clock differs too much from what this clock shows now.
+    fn disagrees(&self, wall: Timestamp, monotonic: Instant) -> bool {
+        self.time_at(monotonic).duration_since(wall).abs() > MAX_DRIFT
     }
 }
 

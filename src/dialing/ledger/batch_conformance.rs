@@ -140,7 +140,7 @@ fn start_at(at: Timestamp) -> BatchStart {
 
 fn renew(generation: u32, at: Timestamp, pause: Option<PauseReason>) -> BatchChange {
     let lease_expires_at = machine(at) + minutes(2);
-    BatchChange::Renew { generation, now: clock(at), lease_expires_at, pause }
+    BatchChange::Renew { generation, now: machine(at), lease_expires_at, pause }
 }
 
 fn cancel(at: Timestamp) -> BatchChange {
@@ -862,7 +862,8 @@ async fn belong_to_one_process(ledger: &dyn Ledger) {
     assert_eq!((record.started_at, record.covered.as_str()), (Some(noon()), "what is left"));
     assert_eq!(record.confirmed_by, Some(ConfirmedBy::Terminal));
     assert_eq!(record.lease_expires_at, machine(later) + lease);
-    // The process of before may do nothing anymore.
+    // The process of before may do nothing anymore, whatever time its lease has.
+    assert!(!batch.change(renew(1, noon(), None)).await);
     let row = batch.row(1).await;
     let done = RowRecord { state: RowState::Done, ..row.clone() };
     assert!(!batch.update(1, done.clone()).await);
@@ -896,6 +897,24 @@ async fn belong_to_one_process(ledger: &dyn Ledger) {
         }
         assert_eq!(batch.change(resume(noon())).await, is_resumable);
         assert_eq!(batch.record().await.pause, None);
+    }
+    // The machine's clock jumps. The process holds its lease by another one, and what it writes is by the machine's.
+    for jump in [minutes(24 * 60), -minutes(24 * 60)] {
+        let batch = Batch::started(ledger, &self::account(), &[1]).await;
+        let jumped = noon() + jump;
+        let renew = |now| BatchChange::Renew {
+            generation: 1,
+            now,
+            lease_expires_at: machine(jumped) + lease,
+            pause: None,
+        };
+        assert!(!batch.change(renew(machine(noon()) + lease)).await, "it was stopped");
+        assert!(batch.change(renew(machine(noon()) + lease - just)).await);
+        let record = batch.record().await;
+        assert_eq!(record.lease_expires_at, machine(jumped) + lease);
+        assert_eq!(record.state_at(machine(jumped) + lease - just), BatchState::Running);
+        // What it does next is by the clock that has jumped.
+        batch.claimed(batch.attempt(1, 1, 1, 1), jumped.min(noon())).await;
     }
     let asked = Batch::asked(ledger, &self::account(), &[1]).await;
     for change in [resume(noon()), renew(0, noon(), None), end(0, noon())] {
@@ -1079,7 +1098,12 @@ enum Step {
         machine: i64,
     },
     Resume(usize),
-    Renew(usize, Option<PauseReason>),
+    Renew {
+        process: usize,
+        pause: Option<PauseReason>,
+        /// Whether only the machine's clock went on since the process wrote its lease.
+        has_jumped: bool,
+    },
     Interrupt(usize),
     Cancel,
     End(usize),
@@ -1131,7 +1155,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (-5..10_i64, prop_oneof![5 => Just(0), 1 => 1..3_i64]).prop_map(|(dialing, machine)| Step::Wait { dialing, machine }),
         8 => process().prop_map(Step::Resume),
-        24 => (process(), pause).prop_map(|(process, pause)| Step::Renew(process, pause)),
+        24 => (process(), pause, any::<bool>())
+            .prop_map(|(process, pause, has_jumped)| Step::Renew { process, pause, has_jumped }),
         1 => process().prop_map(Step::Interrupt),
         1 => Just(Step::Cancel),
         1 => process().prop_map(Step::End),
@@ -1155,6 +1180,7 @@ struct Tally {
     begun_later: u32,
     stopped: u32,
     resumed: u32,
+    renewed_after_jump: u32,
     withheld: u32,
 }
 
@@ -1179,8 +1205,9 @@ where
             .unwrap_or_else(|error| panic!("{error}"));
     });
     let tally = tally.into_inner();
-    let Tally { begun, begun_again, begun_later, stopped, resumed, withheld } = tally;
-    for count in [begun, begun_again, begun_later, stopped, resumed, withheld] {
+    let Tally { begun, begun_again, begun_later, stopped, resumed, renewed_after_jump, withheld } =
+        tally;
+    for count in [begun, begun_again, begun_later, stopped, resumed, renewed_after_jump, withheld] {
         assert!(count > 0, "{tally:?}");
     }
 }
@@ -1191,6 +1218,8 @@ async fn run_steps(handles: &[Arc<dyn Ledger>; 2], steps: &[Step], tally: &mut T
     let end_by = batch.record().await.end_by;
     // What each process knows: its generation, and what it began.
     let mut generations = [1, 0];
+    // When each wrote its lease, by the machine's clock.
+    let mut written = [machine(noon()); 2];
     let mut begun: Vec<(usize, DispatchRecord)> = Vec::new();
     let mut now = clock(noon());
     let (mut is_canceled, mut newest) = (false, 1);
@@ -1224,14 +1253,21 @@ async fn run_steps(handles: &[Arc<dyn Ledger>; 2], steps: &[Step], tally: &mut T
                 if let Some(record) = change(process, BatchChange::Resume(start())).await {
                     assert!(record.generation > newest && !is_canceled, "{context}");
                     (generations[process], newest) = (record.generation, record.generation);
+                    written[process] = now.machine;
                     tally.resumed += 1;
                 }
             }
-            Step::Renew(process, pause) => {
+            Step::Renew { process, pause, has_jumped } => {
                 let generation = generations[process];
-                let renewal = BatchChange::Renew { generation, now, lease_expires_at, pause };
-                let is_changed = change(process, renewal).await.is_some();
-                assert!(!is_changed || (generation == newest && !is_canceled), "{context}");
+                let lease_time = if has_jumped { written[process] } else { now.machine };
+                let renewal =
+                    BatchChange::Renew { generation, now: lease_time, lease_expires_at, pause };
+                if change(process, renewal).await.is_some() {
+                    assert!(generation == newest && !is_canceled, "{context}");
+                    let looked_expired = before.lease_expires_at <= now.machine;
+                    tally.renewed_after_jump += u32::from(looked_expired);
+                    written[process] = now.machine;
+                }
             }
             Step::Interrupt(process) => {
                 let generation = generations[process];

@@ -233,7 +233,9 @@ pub enum BatchChange {
     /// The process that runs it is alive, and starts calls or pauses.
     Renew {
         generation: u32,
-        now: ClockReading,
+        /// The time by which the process holds its lease: that at which it wrote the lease, and what has passed since on a
+        /// clock that cannot be set. The machine's clock, which may have jumped, says when the new lease expires.
+        now: Timestamp,
         lease_expires_at: Timestamp,
         pause: Option<PauseReason>,
     },
@@ -300,7 +302,7 @@ impl BatchRecord {
                 fits && self.start(start)
             }
             BatchChange::Renew { generation, now, lease_expires_at, pause } => {
-                let fits = self.is_held(generation, now.machine);
+                let fits = self.is_held(generation, now);
                 if fits {
                     self.lease_expires_at = truncate_to_millis(lease_expires_at);
                     self.state =
