@@ -1,17 +1,20 @@
-//! A proxy before the simulator that holds a request of one process, or its answer, until the test lets it go on.
+//! A proxy before the simulator that holds a request of one process, or its answer, until the test lets it go on, or that
+//! refuses connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::harness::within_limit;
 
 /// Which requests are held, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     /// Requests that begin with this, once they have arrived whole.
     Request(&'static str),
     /// Their answers, which the simulator has given.
@@ -19,57 +22,88 @@ pub(super) enum Hold {
 }
 
 /// A request that is held.
-pub(super) struct Held(oneshot::Sender<bool>);
+pub(crate) struct Held(oneshot::Sender<bool>);
 
 impl Held {
     /// Lets it go on. Returns once it has, or once its connection is gone.
-    pub(super) fn release(self) {
+    pub(crate) fn release(self) {
         let _ = self.0.send(true);
     }
 
     /// Ends its connection.
-    pub(super) fn cut(self) {
+    pub(crate) fn cut(self) {
         let _ = self.0.send(false);
     }
 }
 
-pub(super) struct Gate {
+pub(crate) struct Gate {
     address: SocketAddr,
     upstream: SocketAddr,
+    /// Keeps the port while nobody listens on it.
+    _port: TcpSocket,
+    accepting: Mutex<Option<JoinHandle<()>>>,
     /// For which process, and what.
     hold: Mutex<Option<(u32, Hold)>>,
+    hides_date: AtomicBool,
     sender: mpsc::UnboundedSender<Held>,
     held: tokio::sync::Mutex<mpsc::UnboundedReceiver<Held>>,
 }
 
 impl Gate {
-    pub(super) async fn start(upstream: SocketAddr) -> Arc<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    pub(crate) async fn start(upstream: SocketAddr) -> Arc<Self> {
+        let port = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let (sender, held) = mpsc::unbounded_channel();
         let gate = Arc::new(Self {
-            address: listener.local_addr().unwrap(),
+            address: port.local_addr().unwrap(),
             upstream,
+            _port: port,
+            accepting: Mutex::default(),
             hold: Mutex::default(),
+            hides_date: AtomicBool::default(),
             sender,
             held: tokio::sync::Mutex::new(held),
         });
-        let accepting = Arc::clone(&gate);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let gate = Arc::clone(&accepting);
-                // A client that goes away is no concern of the gate.
-                tokio::spawn(async move { drop(gate.serve(client).await) });
-            }
-        });
+        gate.accept();
         gate
     }
 
-    pub(super) fn url(&self) -> String {
+    /// Accepts connections.
+    pub(crate) fn accept(self: &Arc<Self>) {
+        let listener = bind(self.address).listen(1_024).unwrap();
+        let gate = Arc::clone(self);
+        let accepting = tokio::spawn(async move { gate.serve_all(listener).await });
+        *self.accepting.lock().unwrap() = Some(accepting);
+    }
+
+    /// From now on new connections are refused. Those that are held go on.
+    pub(crate) async fn refuse(&self) {
+        let accepting = self.accepting.lock().unwrap().take();
+        if let Some(accepting) = accepting {
+            accepting.abort();
+            // Its listener is closed once it has ended.
+            let _ = accepting.await;
+        }
+    }
+
+    /// From now on answers do not say what time it is.
+    pub(crate) fn hide_date(&self) {
+        self.hides_date.store(true, Ordering::Relaxed);
+    }
+
+    async fn serve_all(self: Arc<Self>, listener: TcpListener) {
+        while let Ok((client, _)) = listener.accept().await {
+            let gate = Arc::clone(&self);
+            // A client that goes away is no concern of the gate.
+            tokio::spawn(async move { drop(gate.serve(client).await) });
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// From now on these requests of a process are held; `None`: none. Those that nobody has taken go on.
-    pub(super) fn hold(&self, hold: Option<(u32, Hold)>) {
+    pub(crate) fn hold(&self, hold: Option<(u32, Hold)>) {
         let mut now = self.hold.lock().unwrap();
         *now = hold;
         while let Ok(held) = self.held.try_lock().unwrap().try_recv() {
@@ -78,7 +112,7 @@ impl Gate {
     }
 
     /// Waits until a request is held.
-    pub(super) async fn next(&self) -> Held {
+    pub(crate) async fn next(&self) -> Held {
         let mut held = self.held.lock().await;
         within_limit("a held request", held.recv()).await.unwrap()
     }
@@ -122,8 +156,22 @@ impl Gate {
         upstream.write_all(&request[line..]).await?;
         let mut answer = Vec::new();
         upstream.read_to_end(&mut answer).await?;
+        let date = b"\r\ndate: ";
+        if self.hides_date.load(Ordering::Relaxed)
+            && let Some(header) = answer.windows(date.len()).position(|bytes| bytes == date)
+        {
+            answer[header + 2..][..4].copy_from_slice(b"none");
+        }
         Ok(answer)
     }
+}
+
+/// A socket of this address, which another one of this process may have too.
+fn bind(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 /// Whether the connection between these addresses of this machine is one of the process.

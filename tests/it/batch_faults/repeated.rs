@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::scene::{Scene, signal};
+use super::call_list::{CALLS, check_dialed};
+use super::points::{FaultScene as _, run_to_end, signal};
+use super::scene::Scene;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
@@ -54,11 +56,12 @@ async fn run(again: Again, key: Option<&str>) {
     let context = format!("{again:?} {key:?}: {answers:#?}");
     assert_eq!(batches.len(), 1, "{context}");
     let batch = batches.first().unwrap();
-    let report = scene.run_to_end(&context, batch).await;
+    let report = run_to_end(&mut scene, &context, batch, true).await;
     assert_eq!(report["state"], "ended", "{context}");
     let listed = scene.second.data("get_batch", json!({})).await;
     assert_eq!(listed["batches"].as_array().unwrap().len(), 1, "{context} {listed}");
-    assert_eq!(scene.check(batch).await, 7, "{context} {report}");
+    let dialed = check_dialed(&scene.control, batch, &scene.begun().await).await;
+    assert_eq!(dialed, CALLS, "{context} {report}");
 }
 
 fn batch_id(answer: &Value) -> String {

@@ -5,7 +5,7 @@ use callingbox_sandbox::Options;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::harness::{Era, Reader, Session};
+use crate::harness::{Era, Reader, Session, within_limit};
 
 fn config(text: &str) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
@@ -49,7 +49,7 @@ impl Fixture {
         self.reader.session.data(tool, arguments).await
     }
 
-    /// Moves the clock in steps of ten minutes until the batch has ended.
+    /// Moves the clock in steps of ten minutes, which are longer than a pause without credit, until the batch has ended.
     pub(super) async fn finish(&mut self, batch: &Value) -> Value {
         self.finish_in_steps(batch, 600).await
     }
@@ -57,13 +57,27 @@ impl Fixture {
     async fn finish_in_steps(&mut self, batch: &Value, seconds: u64) -> Value {
         for _ in 0..60 {
             self.maker.control().advance(seconds).await;
-            let report =
-                self.data("get_batch", json!({"batch_id": batch, "wait_seconds": 1})).await;
+            let report = self.wait_while_paused(batch).await;
             if report["state"] == "ended" {
                 return report;
             }
         }
         panic!("the batch does not end");
+    }
+
+    /// The report after a second. For a batch that pauses the answer comes immediately, also if the clock has moved beyond
+    /// the pause and its server has not seen that yet: then the clock must not move on, or the time is over before a call.
+    async fn wait_while_paused(&mut self, batch: &Value) -> Value {
+        let wait = json!({"batch_id": batch, "wait_seconds": 1});
+        within_limit("the end of the pause", async {
+            loop {
+                let report = self.data("get_batch", wait.clone()).await;
+                if report["state"] != "paused" {
+                    return report;
+                }
+            }
+        })
+        .await
     }
 
     pub(super) async fn dialed(&self) -> Vec<Value> {
