@@ -77,7 +77,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    async fn start(
+    pub(crate) async fn start(
         redis: RedisLink,
         machine: &MachineClock,
         simulator: &str,
