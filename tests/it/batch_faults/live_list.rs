@@ -26,6 +26,7 @@ pub(super) async fn wait_for(
         if report["state"] == state {
             return report;
         }
+        assert_ne!(report["state"], "interrupted", "{report:#}");
         machine.pass(5);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
