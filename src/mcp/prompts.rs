@@ -7,6 +7,7 @@ use rmcp::model::{
 use serde_json::Value;
 
 use crate::mcp::registry::available::AvailableTools;
+use crate::mcp::registry::name::ToolName;
 use crate::mcp::reply::text::one_line;
 
 /// One argument of a prompt.
@@ -34,15 +35,16 @@ struct PromptTemplate {
     title: &'static str,
     description: &'static str,
     arguments: &'static [Argument],
-    /// What the model is told; it needs every tool that it names.
+    /// The tools that the text names.
+    tools: &'static [ToolName],
     /// `{name}` stands for an argument. A line that names an argument that was not given is left out.
     text: &'static str,
 }
 
 impl PromptTemplate {
     /// A tool that it needs and that is not offered.
-    fn missing_tool(&self, tools: &AvailableTools) -> Option<&'static str> {
-        tools.find_missing(self.text)
+    fn missing_tool(&self, tools: &AvailableTools) -> Option<ToolName> {
+        self.tools.iter().copied().find(|tool| !tools.contains(*tool))
     }
 }
 
@@ -56,6 +58,12 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("task", "What to ask or say; {name} stands for the person's name."),
             optional_argument("until", "When the last call may start."),
             AGENT,
+        ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALLS,
+            ToolName::GET_BATCH,
         ],
         text: "Call a list of people by phone.\n\
             People: {people}.\n\
@@ -77,6 +85,14 @@ const PROMPTS: [PromptTemplate; 6] = [
             AGENT,
             LANGUAGE,
         ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::LIST_NUMBERS,
+            ToolName::SET_AGENT_NUMBERS,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
+        ],
         text: "Confirm an appointment by phone.\n\
             Call {person} at {to}. The appointment: {appointment}.\n\
             Use agent {agent_id}.\n\
@@ -93,6 +109,12 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("person", "Who is called."),
             required_argument("offer", "What is offered, in a sentence or two."),
             AGENT,
+        ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
         ],
         text: "Qualify a lead by phone.\n\
             Call {person} at {to}. The offer: {offer}.\n\
@@ -111,6 +133,12 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("due", "Since when, and for what."),
             AGENT,
         ],
+        tools: &[
+            ToolName::LIST_AGENTS,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
+        ],
         text: "Remind a person of an open payment by phone, politely.\n\
             Call {person} at {to}. Open: {amount}, {due}.\n\
             Use agent {agent_id}.\n\
@@ -125,6 +153,14 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("business", "What callers reach: name, opening hours, what it does."),
             optional_argument("number", "Owned number to answer, E.164."),
             LANGUAGE,
+        ],
+        tools: &[
+            ToolName::LIST_NUMBERS,
+            ToolName::SEARCH_NUMBERS,
+            ToolName::PURCHASE_NUMBER,
+            ToolName::CREATE_AGENT,
+            ToolName::SET_AGENT_NUMBERS,
+            ToolName::LIST_CALLS,
         ],
         text: "Set up a receptionist on an inbound number.\n\
             The business: {business}.\n\
@@ -142,6 +178,15 @@ const PROMPTS: [PromptTemplate; 6] = [
             required_argument("purpose", "What the calls are for."),
             optional_argument("area_code", "Area code of the number to have."),
             optional_argument("my_number", "Your own phone for a test call, E.164."),
+        ],
+        tools: &[
+            ToolName::LIST_NUMBERS,
+            ToolName::LIST_AGENTS,
+            ToolName::SEARCH_NUMBERS,
+            ToolName::PURCHASE_NUMBER,
+            ToolName::CREATE_AGENT,
+            ToolName::PLACE_CALL,
+            ToolName::GET_CALL_RESULT,
         ],
         text: "Set me up to make phone calls.\n\
             They are for: {purpose}.\n\
@@ -285,7 +330,9 @@ mod tests {
             let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
             let named: BTreeSet<&str> =
                 words.filter(|word| catalogue.get(word).is_some()).collect();
-            assert!(named.len() >= 3, "{}: {named:?}", job.name);
+            let tools: BTreeSet<&str> = job.tools.iter().map(|tool| tool.as_str()).collect();
+            assert_eq!(tools, named, "{}", job.name);
+            assert!(tools.len() >= 3, "{}: {tools:?}", job.name);
             for word in text.split(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
                 let verb =
                     ["get_call", "list_", "create_", "set_agent", "search_", "purchase_", "place_"];

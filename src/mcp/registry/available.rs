@@ -28,15 +28,6 @@ impl AvailableTools {
         self.index.get(tool.as_str()).is_some_and(|meta| self.selection.offers(meta))
     }
 
-    /// The first tool that a text names and that this caller cannot use.
-    #[must_use]
-    pub fn find_missing(&self, text: &str) -> Option<&'static str> {
-        let mut words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
-        words.find_map(|word| {
-            self.index.get(word).filter(|tool| !self.selection.offers(tool)).map(|tool| tool.name)
-        })
-    }
-
     /// Whether the call card is switched on for this caller.
     #[must_use]
     pub fn has_card(&self) -> bool {
