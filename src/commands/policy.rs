@@ -90,6 +90,7 @@ fn parse_metadata(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
 }
 
 /// How much of the limits is used, as far as it is known.
+#[derive(Default)]
 struct UsedLimits {
     /// The time for which the number is checked.
     now: Timestamp,
@@ -112,13 +113,7 @@ async fn load_used_limits(
     settings: &ProgramSettings,
 ) -> anyhow::Result<UsedLimits> {
     let now = at.unwrap_or_else(Timestamp::now);
-    let used = |unknown| UsedLimits {
-        now,
-        usage: Usage::default(),
-        known_destination: false,
-        opt_out: None,
-        unknown,
-    };
+    let used = |unknown| UsedLimits { now, unknown, ..UsedLimits::default() };
     let unknown = |why: String| Ok(used(Some(why)));
     // Without a ledger, nothing was dialed.
     let exists = match &place {

@@ -376,8 +376,5 @@ fn find_input(prompt: VscodePrompt, inputs: &Value) -> Option<Value> {
 
 /// Whether a string in this value uses the answer to this prompt.
 fn uses_answer(prompt: VscodePrompt, value: &Value) -> bool {
-    let mut found = BTreeSet::new();
-    collect_strings(value, &mut found);
-    let reference = prompt.answer_reference();
-    found.iter().any(|text| text.contains(&reference))
+    value.to_string().contains(&prompt.answer_reference())
 }

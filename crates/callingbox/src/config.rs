@@ -13,10 +13,7 @@ use crate::retry::RetryPolicy;
 
 /// The address of the API: an origin and, behind a gateway, a path before `/v1`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct BaseUrl {
-    url: Url,
-    loopback: bool,
-}
+pub struct BaseUrl(Url);
 
 /// Why a text is not a base URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,10 +41,9 @@ impl BaseUrl {
     /// [`InvalidBaseUrl`], which says what to change.
     pub fn parse(text: &str, allow_insecure: bool) -> Result<Self, InvalidBaseUrl> {
         let mut url = Url::parse(text.trim()).map_err(|_| InvalidBaseUrl::NotAnUrl)?;
-        let loopback = is_loopback(&url);
         match url.scheme() {
             "https" => {}
-            "http" if loopback || allow_insecure => {}
+            "http" if is_loopback(&url) || allow_insecure => {}
             "http" => return Err(InvalidBaseUrl::NotHttps),
             _ => return Err(InvalidBaseUrl::NotAnUrl),
         }
@@ -57,26 +53,26 @@ impl BaseUrl {
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Ok(Self { url, loopback })
+        Ok(Self(url))
     }
 
     /// Whether it names this machine. Then no proxy is used.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.loopback
+        is_loopback(&self.0)
     }
 
     /// Whether the connection is encrypted.
     #[must_use]
     pub fn is_https(&self) -> bool {
-        self.url.scheme() == "https"
+        self.0.scheme() == "https"
     }
 
     /// The URL of `path` below the base. `None` if URL parsing would change the path, because the request would then
     /// reach another one.
     pub(crate) fn join(&self, path: &str) -> Option<Url> {
-        let whole = format!("{}{path}", self.url.path().trim_end_matches('/'));
-        let mut url = self.url.clone();
+        let whole = format!("{}{path}", self.0.path().trim_end_matches('/'));
+        let mut url = self.0.clone();
         url.set_path(&whole);
         (url.path() == whole).then_some(url)
     }
@@ -91,7 +87,7 @@ impl Default for BaseUrl {
 
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url.as_str().trim_end_matches('/'))
+        f.write_str(self.0.as_str().trim_end_matches('/'))
     }
 }
 
