@@ -143,33 +143,24 @@ pub fn batch_confirmation_required(
     mode: ConfirmMode,
     context: BatchConfirmContext,
 ) -> Confirmation {
-    let BatchConfirmContext {
-        environment,
-        people,
-        has_reason,
-        has_model_record,
-        allows_batch,
-        client_can_ask,
-        require_human,
-    } = context;
     let refuse = |key, reason: &str, remedy: &str| {
         Confirmation::Refuse(PolicyRefusal::new(RuleName::Setting(key), reason, remedy))
     };
-    let is_list = people > 1 && !environment.is_sandbox();
+    let is_list = context.people > 1 && !context.environment.is_sandbox();
     let reason = if mode == ConfirmMode::Always {
         "every order needs confirmation"
     } else if is_list {
         "it calls several people"
-    } else if has_reason {
+    } else if context.has_reason {
         "a rule asks for it"
     } else {
         return Confirmation::NotRequired;
     };
-    if has_model_record && !client_can_ask {
+    if context.has_model_record && !context.client_can_ask {
         let reason = format!("the model wrote the record that a rule needs; {RECORD_NEEDS_ANSWER}");
         return refuse("require_metadata", &reason, RECORD_REMEDY);
     }
-    if require_human && !client_can_ask {
+    if context.require_human && !context.client_can_ask {
         return refuse(
             "require_human",
             "only the user's own answer counts, and this client cannot ask its user",
@@ -180,8 +171,8 @@ pub fn batch_confirmation_required(
             ),
         );
     }
-    if mode == ConfirmMode::Never && !require_human {
-        return if allows_batch && !has_reason {
+    if mode == ConfirmMode::Never && !context.require_human {
+        return if context.allows_batch && !context.has_reason {
             Confirmation::NotRequired
         } else {
             refuse(

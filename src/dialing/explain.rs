@@ -246,20 +246,17 @@ impl Policy {
                 }
             }
         }
-        let abroad = match effective(Action::Ask) {
-            Action::Ask if !all_need_confirmation => Some("need the user's confirmation"),
-            Action::Refuse => Some("are refused"),
+        let effect = |action, asked, refused| match effective(action) {
+            Action::Ask if !all_need_confirmation => Some(asked),
+            Action::Refuse => Some(refused),
             Action::Allow | Action::Ask => None,
         };
+        let abroad = effect(Action::Ask, "need the user's confirmation", "are refused");
         if let (None, Some(then)) = (self.default, abroad) {
             parts.push(format!("numbers outside {} {then}", list_countries(&self.home_countries)));
         }
         let quiet = &self.quiet_hours;
-        let then = match effective(quiet.action) {
-            Action::Ask if !all_need_confirmation => Some("needs the user's confirmation"),
-            Action::Refuse => Some("is refused"),
-            Action::Allow | Action::Ask => None,
-        };
+        let then = effect(quiet.action, "needs the user's confirmation", "is refused");
         if let (PolicyMode::Enforce, Some(then)) = (quiet.mode, then) {
             parts.push(format!("{} at the destination {then}", quiet.range()));
         }

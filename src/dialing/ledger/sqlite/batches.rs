@@ -118,15 +118,13 @@ fn create(
     lookup: BatchLookup,
 ) -> Result<CreateBatchResult> {
     let account = &batch.account_id;
-    if let Some(key) = &batch.idempotency_key {
-        let earlier: Option<BatchRecord> = query_one(
-            tx,
-            "SELECT record FROM batch WHERE account_id = ?1 AND idempotency_key = ?2 ORDER BY created_at DESC LIMIT 1",
-            params![account, key],
-        )?;
-        if let Some(answer) = earlier.and_then(|earlier| lookup.answer_of_key(&batch, earlier)) {
-            return Ok(answer);
-        }
+    let same_key: Option<BatchRecord> = query_one(
+        tx,
+        "SELECT record FROM batch WHERE account_id = ?1 AND idempotency_key = ?2 ORDER BY created_at DESC LIMIT 1",
+        params![account, batch.idempotency_key],
+    )?;
+    if let Some(answer) = same_key.and_then(|earlier| lookup.answer_of_key(&batch, earlier)) {
+        return Ok(answer);
     }
     let same: Vec<BatchRecord> = query_all(
         tx,

@@ -158,29 +158,24 @@ fn find_by_dispatch(
 fn find_earlier(db: &Connection, lookup: &DispatchLookup) -> Result<Option<EarlierDispatch>> {
     let account = &lookup.account_id;
     if lookup.attempt.is_some() {
-        let open: Option<DispatchRecord> = match &lookup.pair {
-            Some((_, callee)) => query_one(
-                db,
-                "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
-                 AND state IN ('intent', 'unknown') ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-                params![account, callee],
-            )?,
-            None => None,
-        };
+        let open: Option<DispatchRecord> = query_one(
+            db,
+            "SELECT record FROM dispatch WHERE account_id = ?1 AND callee_hash = ?2 AND kind = 'call' \
+             AND state IN ('intent', 'unknown') ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
+            params![account, lookup.pair.as_ref().map(|(_, callee)| callee)],
+        )?;
         return match open.and_then(|record| record.into_earlier(lookup.now.machine)) {
             Some(earlier) => Ok(Some(earlier)),
             None => find_similar(db, lookup),
         };
     }
-    let same_key: Option<DispatchRecord> = match &lookup.idempotency_key {
-        Some(key) => query_one(
-            db,
-            "SELECT record FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
-             ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
-            params![account, key, usage::window_start(lookup.now.dialing, KEY_LIFETIME)],
-        )?,
-        None => None,
-    };
+    let since = usage::window_start(lookup.now.dialing, KEY_LIFETIME);
+    let same_key: Option<DispatchRecord> = query_one(
+        db,
+        "SELECT record FROM dispatch WHERE account_id = ?1 AND idempotency_key = ?2 AND created_at > ?3 \
+         ORDER BY created_at DESC, dispatch_id DESC LIMIT 1",
+        params![account, lookup.idempotency_key, since],
+    )?;
     if let Some(record) = same_key {
         if record.fingerprint != lookup.fingerprint {
             return Ok(Some(EarlierDispatch::KeyConflict(record)));
