@@ -101,7 +101,7 @@ impl Watchers {
             let unfollow = move |()| shared.unfollow(&id, generation, options);
             scopeguard::guard((), Box::new(unfollow) as Box<dyn FnOnce(()) + Send + Sync>)
         });
-        Ok(Follower::new(receiver, guard))
+        Ok(Follower { receiver, _guard: guard })
     }
 
     /// Keeps a call watched for some time after its follower is done, for a client that polls: the watch would

@@ -112,19 +112,12 @@ pub struct Snapshot {
 /// One who waits for a call. Dropping it ends its subscription, and dropping the last one ends the watch.
 #[derive(Debug)]
 pub struct Follower {
-    receiver: watch::Receiver<Arc<Snapshot>>,
+    pub(super) receiver: watch::Receiver<Arc<Snapshot>>,
     /// `None` for a call that had already finished.
-    _guard: Option<SubscriptionGuard>,
+    pub(super) _guard: Option<SubscriptionGuard>,
 }
 
 impl Follower {
-    pub(super) fn new(
-        receiver: watch::Receiver<Arc<Snapshot>>,
-        guard: Option<SubscriptionGuard>,
-    ) -> Self {
-        Self { receiver, _guard: guard }
-    }
-
     /// The newest snapshot. Read it before the first [`Follower::changed`].
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {

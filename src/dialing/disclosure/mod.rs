@@ -127,14 +127,14 @@ impl DisclosureRules {
             (DisclosureMode::Require, TextFinding::NotTold(language)) => refuse(format!(
                 "{}; the instructions or the persona must contain the sentence \"{}\"",
                 describe(&TextFinding::NotTold(language)),
-                language.sentence()
+                language.sentence
             )),
             (DisclosureMode::Require | DisclosureMode::Add, finding) => refuse(describe(&finding)),
         }
     }
 
     fn add(&self, language: Language, task: &str) -> DisclosureDecision {
-        let mut text = language.sentence().to_owned();
+        let mut text = language.sentence.to_owned();
         if let Some(name) = self.on_behalf_of.as_deref().filter(|name| !name.trim().is_empty()) {
             text.push(' ');
             text.push_str(&language.behalf_sentence(name.trim()));

@@ -64,7 +64,8 @@ pub(super) fn table() -> &'static [Row] {
 /// A language of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Language {
-    sentence: &'static str,
+    /// Tells the agent to say at the beginning that it is an AI.
+    pub(super) sentence: &'static str,
     behalf: &'static str,
 }
 
@@ -78,11 +79,6 @@ impl Language {
                 .map(|row| row.sentence)
         };
         Some(Self { sentence: find(SentenceKind::Add)?, behalf: find(SentenceKind::Behalf)? })
-    }
-
-    /// The sentence that tells the agent to say at the beginning that it is an AI.
-    pub(super) const fn sentence(self) -> &'static str {
-        self.sentence
     }
 
     /// The sentence that tells the agent to say in whose name it calls.

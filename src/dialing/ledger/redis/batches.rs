@@ -91,12 +91,8 @@ impl RedisLedger {
 
     /// The batches with these ids, in their order.
     async fn read_batches(&self, account: &AccountId, ids: &[String]) -> Result<Vec<BatchRecord>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<String> = ids.iter().map(|id| self.batch_key(account, id)).collect();
-        let found: Vec<Option<String>> = self.connection.clone().mget(keys).await?;
-        found.into_iter().flatten().map(|raw| Ok(read(raw)?.record)).collect()
+        let keys = ids.iter().map(|id| self.batch_key(account, id)).collect();
+        self.get_all(keys).await?.into_iter().flatten().map(|raw| Ok(read(raw)?.record)).collect()
     }
 
     /// Whether an attempt may be sent, and its batch as it was read.
@@ -151,14 +147,11 @@ impl RedisLedger {
         account: &AccountId,
         rows: &[RawRecord<RowRecord>],
     ) -> Result<Vec<(String, String)>> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
         let name =
             |row: &RawRecord<RowRecord>| format!("waits:{}", row.record.callee.hash.as_str());
         let names: Vec<String> = rows.iter().map(name).collect();
-        let keys: Vec<String> = names.iter().map(|name| self.key(account, name)).collect();
-        let held: Vec<Option<String>> = self.connection.clone().mget(keys).await?;
+        let keys = names.iter().map(|name| self.key(account, name)).collect();
+        let held = self.get_all(keys).await?;
         Ok(names.into_iter().zip(held.into_iter().map(Option::unwrap_or_default)).collect())
     }
 

@@ -156,14 +156,19 @@ impl RedisLedger {
         Ok(self.connection.clone().get(self.key(account, &format!("d:{dispatch}"))).await?)
     }
 
-    /// The records with these ids, in their order.
-    async fn records(&self, account: &AccountId, ids: &[String]) -> Result<Vec<DispatchRecord>> {
-        if ids.is_empty() {
+    /// The values of these keys, in their order.
+    async fn get_all(&self, keys: Vec<String>) -> Result<Vec<Option<String>>> {
+        // The server refuses to read no key.
+        if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let keys: Vec<_> = ids.iter().map(|id| self.key(account, &format!("d:{id}"))).collect();
-        let found: Vec<Option<String>> = self.connection.clone().mget(keys).await?;
-        found.iter().flatten().map(|raw| read(raw)).collect()
+        Ok(self.connection.clone().mget(keys).await?)
+    }
+
+    /// The records with these ids, in their order.
+    async fn records(&self, account: &AccountId, ids: &[String]) -> Result<Vec<DispatchRecord>> {
+        let keys = ids.iter().map(|id| self.key(account, &format!("d:{id}"))).collect();
+        self.get_all(keys).await?.iter().flatten().map(|raw| read(raw)).collect()
     }
 
     async fn accounts(&self) -> Result<Vec<AccountId>> {

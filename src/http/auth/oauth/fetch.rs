@@ -63,9 +63,11 @@ pub(super) fn parse_safe_url(flag: &'static str, text: &str) -> Result<Url, Inva
 /// The authorization server.
 #[derive(Debug, Clone)]
 pub(super) struct Issuer {
-    name: String,
+    /// Must equal the `iss` of each token.
+    pub(super) name: String,
     url: Url,
-    jwks_url: Option<Url>,
+    /// The address of the keys, if the operator configured it.
+    pub(super) jwks_url: Option<Url>,
 }
 
 /// The part of the issuer's metadata that is used (RFC 8414, section 2).
@@ -81,16 +83,6 @@ impl Issuer {
         let url = parse_safe_url("--oauth-issuer", name)?;
         let jwks_url = jwks_url.map(|url| parse_safe_url("--oauth-jwks-url", url)).transpose()?;
         Ok(Self { name: name.to_owned(), url, jwks_url })
-    }
-
-    /// The name, which must equal the `iss` of each token.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The address of the keys, if the operator configured it.
-    pub(super) fn jwks_url(&self) -> Option<&Url> {
-        self.jwks_url.as_ref()
     }
 
     /// The possible addresses of the metadata, in the order of the MCP authorization specification: RFC 8414, then

@@ -149,7 +149,7 @@ impl IssuerKeys {
                 cache.fetched_at = cache.attempted_at;
             }
             Err(error) => {
-                let issuer = self.issuer.name();
+                let issuer = &self.issuer.name;
                 tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched; keeping the cached keys");
             }
         }
@@ -163,7 +163,7 @@ impl IssuerKeys {
     }
 
     async fn fetch_key_set(&self) -> Result<Vec<VerificationKey>, FetchError> {
-        let url = match self.issuer.jwks_url() {
+        let url = match &self.issuer.jwks_url {
             Some(url) => url.clone(),
             None => self.discover_jwks_url().await?,
         };
