@@ -387,7 +387,12 @@ fn to_json(record: &impl Serialize) -> Result<String> {
 }
 
 fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| LedgerError::Damaged(error.to_string()))
+    serde_json::from_str(text).map_err(|error| LedgerError::Damaged(describe_unreadable(&error)))
+}
+
+/// Where a record cannot be read. Its values are left out, because one may be a phone number.
+fn describe_unreadable(error: &serde_json::Error) -> String {
+    format!("a record cannot be read at character {}", error.column())
 }
 
 /// The reason on one line, with at most [`MAX_REASON`] characters.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::dialing::caller::CallerName;
 use crate::dialing::ledger::{
     AccountId, BatchId, DestinationHash, DispatchId, DispatchRecord, Fingerprint, IdempotencyKey,
-    KeyHash, Result, to_json,
+    KeyHash, Result, describe_unreadable, to_json,
 };
 use callingbox::MilliCents;
 
@@ -59,8 +59,10 @@ pub(super) fn query_all<T: DeserializeOwned>(
 
 fn read_record<T: DeserializeOwned>(row: &Row<'_>) -> rusqlite::Result<T> {
     let record: String = row.get("record")?;
-    serde_json::from_str(&record)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
+    serde_json::from_str(&record).map_err(|error| {
+        let reason = describe_unreadable(&error).into();
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, reason)
+    })
 }
 
 /// Writes a record, new or changed.

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::*;
+use crate::dialing::caller::CallerName;
 use crate::dialing::ledger::batch_conformance::{self, NAME};
 use crate::dialing::ledger::conformance::{self, constraints, intent, minutes, noon};
-use crate::dialing::ledger::{AccountRef, BatchLedger as _, DispatchState};
+use crate::dialing::ledger::{
+    AccountRef, BatchLedger as _, DispatchState, OptOut, OptOutLedger as _, OptOutSource,
+};
+use callingbox::E164;
 
 async fn open(path: &Path, environment: Environment) -> Result<SqliteLedger, LedgerError> {
     SqliteLedger::open(path, environment).await
@@ -45,6 +49,24 @@ async fn is_for_its_owner_alone() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     open(&path, Environment::Live).await.unwrap();
     assert_eq!(mode(&path), 0o600);
+}
+
+#[tokio::test]
+async fn the_error_for_a_damaged_record_shows_no_value_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let ledger = open(&path, Environment::Live).await.unwrap();
+    let account = conformance::account();
+    let callee = E164::parse("+14155550100").unwrap();
+    let source = OptOutSource::Terminal;
+    let entry = OptOut::new(&account, callee, source, CallerName::local(), "asked", noon());
+    let hash = entry.callee.clone();
+    ledger.record_opt_out(entry).await.unwrap();
+    let damage = "UPDATE opt_out SET record = json_set(record, '$.reason', 14155550100)";
+    Connection::open(&path).unwrap().execute(damage, ()).unwrap();
+    let error = ledger.list_opt_outs_of(account.id(), &hash).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
+    assert!(!format!("{error} {error:?}").contains("4155550100"), "{error:?}");
 }
 
 #[tokio::test]
