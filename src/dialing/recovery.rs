@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::clock::ClockReference;
 use super::dialer::{Dialer, saturating_add};
 use super::ledger::{
     AccountId, AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, DispatchLookup,
@@ -345,10 +346,15 @@ impl Dialer {
         Ok(())
     }
 
-    /// Whether the request, if it was sent, was sent too long ago to still reach the API.
+    /// Whether the request, if it was sent, was sent too long ago to still reach the API: by the clock of this machine and by
+    /// that of CallingBox, because a clock that was set ahead makes every request look old.
     fn cannot_arrive_anymore(&self, record: &DispatchRecord) -> bool {
         let total = SignedDuration::try_from(self.api.config().timeouts.total);
         let sent = saturating_add(record.written_at, total.unwrap_or(SignedDuration::MAX));
-        saturating_add(sent, MAX_DELIVERY_DELAY) <= Timestamp::now()
+        let arrived_by = saturating_add(sent, MAX_DELIVERY_DELAY);
+        let server = self.api.server_time();
+        let server = server.map(|time| ClockReference::new(time.date, time.received_at));
+        arrived_by <= Timestamp::now()
+            && server.is_none_or(|server| arrived_by <= server.time_at(Instant::now()))
     }
 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use futures::future::join_all;
+use http::header::DATE;
 use http::{Method, StatusCode, Uri};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -45,6 +46,8 @@ struct MockApi {
     posts: AtomicUsize,
     /// How many lists of agents were requested.
     agent_lists: AtomicUsize,
+    /// How many seconds the API's clock is behind.
+    seconds_behind: AtomicU64,
     /// The organization that the agents name.
     organization: Mutex<Option<&'static str>>,
     /// Another process, which records every open dispatch as placed while a list is requested.
@@ -106,13 +109,18 @@ impl Fixture {
             lists: AtomicUsize::new(0),
             posts: AtomicUsize::new(0),
             agent_lists: AtomicUsize::new(0),
+            seconds_behind: AtomicU64::new(0),
             organization: Mutex::new(Some("org_1")),
             other_process: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answering = Arc::clone(&api);
-        let answer = move |method, uri| Arc::clone(&answering).answer(method, uri);
+        let answer = async move |method, uri| {
+            let behind = Duration::from_secs(answering.seconds_behind.load(Ordering::Relaxed));
+            let date = (Timestamp::now() - behind).strftime("%a, %d %b %Y %H:%M:%S GMT");
+            ([(DATE, date.to_string())], Arc::clone(&answering).answer(method, uri).await)
+        };
         let router = Router::new().fallback(answer);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let directory = tempfile::tempdir().unwrap();
@@ -361,6 +369,19 @@ async fn an_absent_call_was_not_placed_once_its_request_cannot_arrive_anymore() 
         fixture.recover_abandoned().await;
         assert_eq!(fixture.states().await[0].as_str(), name, "{seconds_ago}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_ahead_makes_no_request_too_old_to_arrive() {
+    let fixture = Fixture::new((500, Value::Null), empty_list(), "").await;
+    // The clock of this machine was right when the request left, and is an hour ahead since.
+    fixture.api.seconds_behind.store(3_600, Ordering::Relaxed);
+    fixture.abandon(call("Left."), 3_600).await;
+    fixture.recover_abandoned().await;
+    assert_eq!(fixture.states().await[0].as_str(), "unknown");
+    fixture.api.seconds_behind.store(0, Ordering::Relaxed);
+    fixture.recover_abandoned().await;
+    assert_eq!(fixture.states().await[0].as_str(), "not_placed");
 }
 
 #[tokio::test]
