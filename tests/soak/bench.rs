@@ -63,4 +63,9 @@ fn every_transport_of_this_server_is_measured() {
             assert!(is_measured(server, figure), "{name}: {figure} is missing: {server}");
         }
     }
+    // The program as it is published, which is much smaller than that of the tests.
+    if std::env::var_os("CALLINGBOX_MCP").is_some() {
+        let idle = servers["stdio"]["idle_mb"].as_f64().unwrap();
+        assert!(idle <= 16.0, "{idle} MB of idle memory over stdio");
+    }
 }
