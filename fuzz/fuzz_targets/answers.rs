@@ -13,7 +13,7 @@ use callingbox_mcp::mcp::registry::available::AvailableTools;
 use callingbox_mcp::mcp::registry::selection::Selection;
 use callingbox_mcp::mcp::reply::call_report::CallReport;
 use callingbox_mcp::mcp::reply::call_summary::CallSummary;
-use callingbox_mcp::mcp::reply::text::{UntrustedFence, format_utterance};
+use callingbox_mcp::mcp::reply::text::format_utterance;
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,10 +36,9 @@ fn read_record<T: DeserializeOwned + Serialize>(answer: &[u8]) -> Option<T> {
 }
 
 fuzz_target!(|answer: &[u8]| {
-    let fence = UntrustedFence::new();
     if let Some(call) = read_record::<Call>(answer) {
         assert!(!CallSummary::from(call.clone()).summary_line().is_empty());
-        assert!(!CallReport::new(call, &Default::default(), &TOOLS).text(&fence).is_empty());
+        assert!(!CallReport::new(call, &Default::default(), &TOOLS).text().is_empty());
     }
     if let Some(transcript) = read_record::<Transcript>(answer) {
         transcript.segments.iter().for_each(|segment| {

@@ -202,7 +202,8 @@ impl CallReport {
     }
 
     /// The report as text, with the words from the call inside a fence.
-    fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let fence = UntrustedFence::new();
         // The capacity of most reports.
         let mut text = String::with_capacity(1024);
