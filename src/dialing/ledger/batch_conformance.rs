@@ -1153,7 +1153,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just("ended"),
     ];
     prop_oneof![
-        6 => (-5..10_i64, prop_oneof![5 => Just(0), 1 => 1..3_i64]).prop_map(|(dialing, machine)| Step::Wait { dialing, machine }),
+        9 => (-5..10_i64, prop_oneof![3 => Just(0), 1 => 1..4_i64]).prop_map(|(dialing, machine)| Step::Wait { dialing, machine }),
         8 => process().prop_map(Step::Resume),
         24 => (process(), pause, any::<bool>())
             .prop_map(|(process, pause, has_jumped)| Step::Renew { process, pause, has_jumped }),
@@ -1193,7 +1193,7 @@ where
 {
     let handles = [open().await, open().await];
     let tally = parking_lot::Mutex::new(Tally::default());
-    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 128, failure_persistence: None, ..Config::default() };
     tokio::task::block_in_place(|| {
         let runtime = tokio::runtime::Handle::current();
         let steps = prop::collection::vec(any_step(), 20..100);
