@@ -21,7 +21,7 @@ from servers import built_binary, resident_bytes, started
 
 PEOPLE = 500
 KEY = "sk_sandbox_callingbox_mcp"
-RULES = '[limits]\nper_hour = "off"\nper_day = "off"\nconcurrent = 500\nspend_per_day = "off"\nbatch_size = 500\n'
+RULES = '[limits]\nper_hour = "off"\nper_day = "off"\nspend_per_day = "off"\nbatch_size = 500\nconcurrent = %d\n'
 
 
 def processor_seconds(pid):
@@ -59,7 +59,7 @@ def list_people(first):
     return [{"to": to, "name": "Ada Lovelace", "context": {"time": "10:30"}} for to in numbers(PEOPLE, first)]
 
 
-async def measure(simulator, client):
+async def measure(simulator, client, rules):
     async def call(tool, **arguments):
         result = await client.send_request("tools/call", {"name": tool, "arguments": arguments})
         if result.get("isError"):
@@ -77,6 +77,8 @@ async def measure(simulator, client):
     memory, spent = resident_bytes(pid), processor_seconds(pid)
     started_batch = await call("place_calls", people=list_people(200), **task)
     print(f"start of {PEOPLE} people: {processor_seconds(pid) - spent:.2f} s of processor time")
+    # As many calls as people from now on; the start is measured with the limit that is shipped.
+    rules.write_text(RULES % PEOPLE)
     reads, report = simulator.reads(), {"state": "running"}
     while report["state"] != "ended":
         await simulator.advance(30)
@@ -115,11 +117,11 @@ async def main():
     simulator = Simulator(binary)
     with tempfile.TemporaryDirectory() as folder:
         rules, config = Path(folder, "policy.toml"), Path(folder, "config.toml")
-        rules.write_text(RULES)
+        rules.write_text(RULES % 5)
         config.write_text(f"policy_file = {json.dumps(str(rules))}\n")
         options = [f"--sandbox={simulator.url}", f"--config={config}"]
         async with started("stdio", binary, "", options) as client:
-            await measure(simulator, client)
+            await measure(simulator, client, rules)
     simulator.process.terminate()
 
 
