@@ -1,5 +1,5 @@
-//! The two times by which a process runs a batch: that of rows, windows and pauses, which is only as good as the clock, and that
-//! of its lease, which nobody can set. Knows no rows and no ledger.
+//! The two clocks of a process that runs a batch. Rows, windows and pauses go by the dialing clock, and wait while it cannot be
+//! trusted. The lease goes by the monotonic clock, which cannot be set. Knows no rows and no ledger.
 
 use std::time::Duration;
 

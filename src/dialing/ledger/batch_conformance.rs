@@ -862,7 +862,7 @@ async fn belong_to_one_process(ledger: &dyn Ledger) {
     assert_eq!((record.started_at, record.covered.as_str()), (Some(noon()), "what is left"));
     assert_eq!(record.confirmed_by, Some(ConfirmedBy::Terminal));
     assert_eq!(record.lease_expires_at, machine(later) + lease);
-    // The process of before may do nothing anymore, whatever time its lease has.
+    // The process that ran the batch before can change nothing, even if its lease has not expired.
     assert!(!batch.change(renew(1, noon(), None)).await);
     let row = batch.row(1).await;
     let done = RowRecord { state: RowState::Done, ..row.clone() };

@@ -233,8 +233,8 @@ pub enum BatchChange {
     /// The process that runs it is alive, and starts calls or pauses.
     Renew {
         generation: u32,
-        /// The time by which the process holds its lease: that at which it wrote the lease, and what has passed since on a
-        /// clock that cannot be set. The machine's clock, which may have jumped, says when the new lease expires.
+        /// When the process wrote its lease, plus the time that has passed since then on its monotonic clock.
+        /// `lease_expires_at` goes by the machine's clock, which may have jumped.
         now: Timestamp,
         lease_expires_at: Timestamp,
         pause: Option<PauseReason>,

@@ -124,8 +124,8 @@ fn with_retry_hint(cx: &ToolContext, error: ToolError) -> ToolError {
     })])
 }
 
-/// Asks the human, or reads the answer that this request carries. A human whom the client cannot ask is asked in the card, if
-/// there is one and `form` says how.
+/// Asks the human, or reads the answer that this request carries. Where the client cannot ask, the card does, if there is one
+/// and `form` says how.
 ///
 /// # Errors
 /// A no, the input request of 2026-07-28, or a card that did not appear where only the human's own answer counts.

@@ -54,7 +54,7 @@ pub enum ExpectedAnswer {
 
 /// The words of one tool about its open questions.
 pub struct OpenQuestionWords {
-    /// What has not happened, as the beginning of a sentence that ends with "yet".
+    /// The beginning of a sentence that ends with "yet", such as "Nothing was bought".
     pub nothing_done: &'static str,
     /// What the model calls after a yes.
     pub repeat: &'static str,

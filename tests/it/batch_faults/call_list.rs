@@ -70,8 +70,8 @@ fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// Checks what was dialed for a batch: at most once for each row and attempt, within the window and the hours, and never more
-/// at the same time than allowed. Returns how many calls it was.
+/// Checks the calls of a batch: at most one for each row and attempt, each within the window and the allowed hours, and never
+/// too many at the same time. Returns the number of calls.
 pub(crate) async fn check_dialed(control: &Control, batch: &str, begun: &[BegunAttempt]) -> usize {
     let attempts: BTreeMap<&str, (u32, u32)> = begun
         .iter()
