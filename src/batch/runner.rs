@@ -43,6 +43,8 @@ const SIMULATED_TICK: Duration = Duration::from_millis(100);
 const BUSY_NUMBER_PAUSE: SignedDuration = SignedDuration::from_secs(30);
 /// How long a row waits after a limit was reached whose end is not known.
 const LIMIT_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+/// How long the end of a call waits that the ledger could not record.
+const RECORD_PAUSE: Duration = Duration::from_secs(2);
 /// How long a row waits after a failure of the API.
 const FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
@@ -533,6 +535,7 @@ impl Runner {
                 StartResult::Waits
             }
             ClaimResult::LimitReached(refusal) => {
+                let reason = refusal.describe_wait();
                 let until = refusal.until.unwrap_or_else(|| add(now, LIMIT_PAUSE));
                 let is_for_all = !matches!(
                     refusal.rule,
@@ -544,10 +547,10 @@ impl Runner {
                 if is_for_all {
                     // A call that ends may free the limit earlier, which the end of the call undoes.
                     self.not_before = Some(until);
-                    self.note_reason(index, refusal.reason);
+                    self.set_reason(index, reason).await;
                     StartResult::Full
                 } else {
-                    self.postpone(index, until, refusal.reason).await;
+                    self.postpone(index, until, reason).await;
                     StartResult::Waits
                 }
             }
@@ -638,7 +641,7 @@ impl Runner {
                 self.record_sent(index, *sent).await;
             }
             RowEvent::Ended(index, call, snapshot) => {
-                self.record_ended(index, &call, &snapshot).await;
+                self.record_ended(index, call, snapshot).await;
             }
             RowEvent::Resolved(index, Ok(AttemptFate::Placed(call))) => {
                 self.follow(index, call).await
@@ -765,14 +768,21 @@ impl Runner {
         }
     }
 
-    async fn record_ended(&mut self, index: usize, id: &CallId, snapshot: &Snapshot) {
+    async fn record_ended(&mut self, index: usize, id: CallId, snapshot: Arc<Snapshot>) {
         let now = self.read_clock().await.dialing;
         // A call that ends frees a limit or credit.
         self.not_before = None;
         match (snapshot.state, &snapshot.call) {
+            // For the limits it is in progress, so that no other call could take its place.
+            (WatchStatus::Finished, Some(call)) if !self.dialer.record_call_end(call).await => {
+                let again = async move {
+                    tokio::time::sleep(RECORD_PAUSE).await;
+                    RowEvent::Ended(index, id, snapshot)
+                };
+                self.in_flight.push(again.boxed());
+            }
             (WatchStatus::Finished, Some(call)) => {
-                self.dialer.record_call_end(call).await;
-                self.dialer.batches().insert_result(id.clone(), Arc::new(CallResult::new(call)));
+                self.dialer.batches().insert_result(id, Arc::new(CallResult::new(call)));
                 if self.fits_stop_condition(call) {
                     self.matches += 1;
                 }
@@ -852,10 +862,12 @@ impl Runner {
         self.write_row(index).await;
     }
 
-    /// Says why a row waits, without a write: many rows wait for the same limit.
-    fn note_reason(&mut self, index: usize, reason: String) {
-        if let Some(row) = self.rows.get_mut(index) {
+    /// Says why the first of the rows waits that wait for the same limit.
+    async fn set_reason(&mut self, index: usize, reason: String) {
+        let Some(row) = self.rows.get_mut(index) else { return };
+        if row.reason.as_ref() != Some(&reason) {
             row.reason = Some(reason);
+            self.write_row(index).await;
         }
     }
 

@@ -116,6 +116,13 @@ impl PolicyRefusal {
     pub fn describe_for_person(&self) -> String {
         format!("{self} {}", self.remedy)
     }
+
+    /// The text for a call that waits until it becomes possible.
+    #[must_use]
+    pub fn describe_wait(&self) -> String {
+        let until = self.until.map(|until| format!("; possible again at {}", format_utc(until)));
+        format!("calling rule `{}`: {}{}", self.rule, self.reason, until.unwrap_or_default())
+    }
 }
 
 impl fmt::Display for PolicyRefusal {

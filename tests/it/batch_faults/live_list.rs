@@ -129,7 +129,7 @@ impl LiveList {
         .await
     }
 
-    fn ledger(&self) -> Connection {
+    pub(super) fn ledger(&self) -> Connection {
         let path = self.home.path().join(".local/share/callingbox-mcp/ledger.sqlite3");
         Connection::open(path).unwrap()
     }

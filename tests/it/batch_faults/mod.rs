@@ -12,6 +12,7 @@ pub(crate) mod machine_clock;
 mod points;
 mod repeated;
 mod scene;
+mod unwritable_ledger;
 
 use points::{Fault, FaultScene as _, Point, reach, release, run_fault, run_to_end, signal};
 use scene::{Scene, Starter};

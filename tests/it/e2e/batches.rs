@@ -233,6 +233,34 @@ async fn a_row_waits_for_the_end_of_the_quiet_hours_there() {
 }
 
 #[tokio::test]
+async fn a_list_that_waits_for_a_limit_says_for_which_and_until_when() {
+    let rules = config("[limits]\nper_hour = 1\n");
+    let settings = format!("policy_file = \"{}\"\n", rules.path().display());
+    let mut fixture = Fixture::new(&settings).await;
+    let people = json!([{"to": "+14155550100"}, {"to": "+14155550103"}, {"to": "+12125550100"}]);
+    let list = json!({"agent_id": fixture.agent, "people": people});
+    let started = fixture.data("place_calls", list).await;
+    let batch = started["batch_id"].clone();
+    fixture.maker.control().advance(300).await;
+    let report = within_limit("the limit", async {
+        loop {
+            let report = json!({"batch_id": batch, "wait_seconds": 1});
+            let report = fixture.data("get_batch", report).await;
+            if report["rows"][1].get("note").is_some() {
+                return report;
+            }
+        }
+    })
+    .await;
+    let note = "calling rule `limits.per_hour`: 1 call was made in the last hour; possible again at 2026-11-02T16:00:00Z";
+    assert_eq!(report["rows"][1]["note"], note, "{report}");
+    let ended = fixture.finish_in_steps(&batch, 3_600).await;
+    assert_eq!(ended["counts"], json!({"done": 3}), "{ended}");
+    assert!(ended["rows"][1].get("note").is_none(), "{ended}");
+    fixture.close().await;
+}
+
+#[tokio::test]
 async fn those_who_were_not_reached_are_called_again_after_a_pause() {
     let scenarios = config(
         "[[scenario]]\nname = 'second'\nto = '+14155550198'\nendings = ['no_answer', 'completed']\n",

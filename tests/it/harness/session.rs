@@ -8,9 +8,9 @@ use std::time::Duration;
 use callingbox_mcp::mcp::reply::text::SIMULATED;
 use callingbox_sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use super::{Control, Home, simulator, within_limit};
 
@@ -50,7 +50,8 @@ pub(crate) struct Session {
     output: Lines<BufReader<ChildStdout>>,
     /// Messages that arrived before the one that was waited for.
     early: VecDeque<Value>,
-    log: JoinHandle<String>,
+    /// Closed at the end of the process.
+    log: watch::Receiver<String>,
     simulator: Option<(Sandbox, Control)>,
     /// The capabilities that the client declares.
     pub(crate) capabilities: Value,
@@ -123,11 +124,12 @@ impl Session {
             .unwrap();
         let input = process.stdin.take();
         let output = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut stderr = process.stderr.take().unwrap();
-        let log = tokio::spawn(async move {
-            let mut text = Vec::new();
-            stderr.read_to_end(&mut text).await.unwrap();
-            String::from_utf8(text).unwrap()
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (sender, log) = watch::channel(String::new());
+        tokio::spawn(async move {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                sender.send_modify(|log| *log += &format!("{line}\n"));
+            }
         });
         Self {
             era: Era::Modern,
@@ -343,7 +345,7 @@ impl Session {
             rest.push(message);
         }
         let status = within_limit("the end of the process", self.process.wait()).await.unwrap();
-        let log = within_limit("the end of the log", &mut self.log).await.unwrap();
+        let log = read_to_end(self.log.clone()).await;
         (rest, status, log)
     }
 
@@ -352,7 +354,13 @@ impl Session {
         let Self { mut process, input, output, log, simulator: _simulator, _home, .. } = self;
         drop((input, output));
         let status = within_limit("the end of the process", process.wait()).await.unwrap();
-        (status, within_limit("the end of the log", log).await.unwrap())
+        (status, read_to_end(log).await)
+    }
+
+    /// Waits until the log has this part.
+    pub(crate) async fn wait_for_log(&mut self, part: &str) {
+        let logged = self.log.wait_for(|log| log.contains(part));
+        within_limit(part, logged).await.unwrap();
     }
 
     /// [`Self::finish`], with exactly one log line for each lost answer to a dispatch, without a full number.
@@ -374,4 +382,9 @@ impl Session {
         let (rest, status, log) = self.finish().await;
         assert_eq!((rest, status.code(), log.as_str()), (vec![], Some(0), ""));
     }
+}
+
+async fn read_to_end(mut log: watch::Receiver<String>) -> String {
+    within_limit("the end of the log", async { while log.changed().await.is_ok() {} }).await;
+    log.borrow().clone()
 }
