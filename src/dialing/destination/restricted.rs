@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use regex_lite::Regex;
+
 use super::table_rows;
 
 /// The calling code and the digits after it.
@@ -13,6 +15,17 @@ const EMERGENCY_DIGITS: std::ops::RangeInclusive<usize> = 2..=7;
 /// The suicide and crisis line of the United States and Canada.
 const CRISIS_LINE: &str = "988";
 
+/// The calling code of each region, and the pattern of its emergency numbers.
+static EMERGENCY_PATTERNS: LazyLock<Vec<(u16, Regex)>> = LazyLock::new(|| {
+    let patterns = table_rows(EMERGENCY_NUMBERS).filter_map(|row| {
+        let mut fields = row.split('\t').skip(1);
+        let code = fields.next()?.parse().ok()?;
+        let pattern = Regex::new(&format!("^(?:{})$", fields.next()?)).ok()?;
+        Some((code, pattern))
+    });
+    patterns.collect()
+});
+
 /// Region, tab, calling code, tab, pattern.
 const EMERGENCY_NUMBERS: &str = include_str!("data/emergency-numbers.tsv");
 
@@ -21,13 +34,10 @@ pub(super) fn find_emergency_code(digits: &str, calling_code: Option<u16>) -> Op
     if digits == CRISIS_LINE && calling_code.is_none_or(|code| code == 1) {
         return Some(1);
     }
-    table_rows(EMERGENCY_NUMBERS).find_map(|row| {
-        let mut fields = row.split('\t').skip(1);
-        let code: u16 = fields.next()?.parse().ok()?;
-        let pattern = regex_lite::Regex::new(&format!("^(?:{})$", fields.next()?)).ok()?;
-        let fits = calling_code.is_none_or(|wanted| code == wanted) && pattern.is_match(digits);
-        fits.then_some(code)
-    })
+    let fits = |code: u16, pattern: &Regex| {
+        calling_code.is_none_or(|wanted| code == wanted) && pattern.is_match(digits)
+    };
+    EMERGENCY_PATTERNS.iter().find_map(|(code, pattern)| fits(*code, pattern).then_some(*code))
 }
 
 /// Whether the digits are an emergency number of any region, or of any with this calling code.
@@ -55,10 +65,6 @@ mod tests {
 
     #[test]
     fn every_pattern_of_the_table_compiles() {
-        for row in table_rows(EMERGENCY_NUMBERS) {
-            let fields: Vec<_> = row.split('\t').collect();
-            assert_eq!(fields.len(), 3, "{row}");
-            assert!(fields[1].parse::<u16>().is_ok() && regex_lite::Regex::new(fields[2]).is_ok());
-        }
+        assert_eq!(EMERGENCY_PATTERNS.len(), table_rows(EMERGENCY_NUMBERS).count());
     }
 }
