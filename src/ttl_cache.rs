@@ -116,7 +116,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn an_entry_expires_and_a_replaced_one_begins_anew() {
+    async fn an_entry_expires_and_replacing_it_restarts_its_lifetime() {
         let mut cache = TtlCache::new(TTL, 10);
         cache.insert("a", 1);
         tokio::time::advance(TTL / 2).await;

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_hands_its_list_down() {
+    fn a_folder_passes_its_access_list_on() {
         let arguments = |is_folder| restrict_arguments(r"PC\me", is_folder).join(" ");
         assert_eq!(arguments(false), r"/inheritance:r /grant:r PC\me:F");
         assert_eq!(arguments(true), r"/inheritance:r /grant:r PC\me:(OI)(CI)F");

@@ -265,7 +265,7 @@ async fn check_rows(
                 continue;
             }
         }
-        let hangs_on_record = is_of_model && decision.hangs_on_model_record();
+        let hangs_on_record = is_of_model && decision.depends_on_model_record();
         match decision.decision {
             Decision::Refuse(refusal) => refuse_row(row, refusal.reason),
             Decision::Ask(reason) if never_asks && !allowed => {

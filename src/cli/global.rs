@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sandbox_flag_never_swallows_a_command() {
+    fn the_sandbox_flag_never_takes_a_command_as_its_value() {
         let cli = Cli::try_parse_from(["callingbox-mcp", "--sandbox", "demo"]).unwrap();
         assert_eq!(cli.global.sandbox, Some(None));
         assert!(matches!(cli.command, Some(Command::Demo)));

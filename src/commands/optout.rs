@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exported_can_be_imported() {
+    fn an_export_can_be_imported() {
         use crate::dialing::ledger::{KeyRef, LedgerSecret};
 
         let key = callingbox::ApiKey::new("sk_test".to_owned()).unwrap();

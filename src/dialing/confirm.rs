@@ -69,7 +69,7 @@ pub fn confirmation_required(
     let is_first_call = kind == OrderKind::Call && !known_destination;
     let (rule, reason) = match &decision.decision {
         Decision::Refuse(refusal) => return Confirmation::Refuse(refusal.clone()),
-        Decision::Ask(reason) if decision.hangs_on_model_record() && !client_can_ask => {
+        Decision::Ask(reason) if decision.depends_on_model_record() && !client_can_ask => {
             let (rule, reason) =
                 (decision.rule.clone(), format!("{reason}; {RECORD_NEEDS_ANSWER}"));
             return Confirmation::Refuse(PolicyRefusal::new(rule, reason, RECORD_REMEDY));

@@ -526,7 +526,7 @@ async fn while_the_organization_is_not_found_only_opt_outs_look_for_it_again() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_was_begun_again_has_no_account_of_the_old_one() {
+async fn a_new_ledger_has_no_account_of_the_old_one() {
     let fixture = Fixture::new(placed(), empty_list(), "").await;
     let before = fixture.account().await;
     for file in std::fs::read_dir(fixture.directory.path()).unwrap() {

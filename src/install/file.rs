@@ -146,7 +146,7 @@ pub(super) fn put(
             error.error
         })
     };
-    retry_while_held(Os::this(), HELD_PAUSE, &mut move_there).map_err(io(path, "replacing it"))
+    retry_while_locked(Os::this(), HELD_PAUSE, &mut move_there).map_err(io(path, "replacing it"))
 }
 
 /// How often, and how long apart, a file is replaced again that another program holds: a virus scanner that reads what was
@@ -155,7 +155,7 @@ const MAX_HELD_ATTEMPTS: usize = 20;
 const HELD_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tries again while Windows refuses because another program has the file open. Other systems replace open files.
-fn retry_while_held(
+fn retry_while_locked(
     os: Os,
     pause: Duration,
     attempt: &mut dyn FnMut() -> std::io::Result<()>,
@@ -273,10 +273,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_held_on_windows_is_tried_again() {
+    fn a_locked_file_on_windows_is_tried_again() {
         let attempts = |os, held: usize, kind: std::io::ErrorKind| {
             let mut made = 0;
-            let result = retry_while_held(os, Duration::ZERO, &mut || {
+            let result = retry_while_locked(os, Duration::ZERO, &mut || {
                 made += 1;
                 if made <= held { Err(kind.into()) } else { Ok(()) }
             });

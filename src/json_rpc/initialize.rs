@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_or_written_differently_is_completed() {
+    fn missing_and_misspelled_fields_are_completed() {
         let nobody = json!({"name": "", "version": ""});
         for (params, capabilities, info) in [
             (json!({}), json!({}), nobody.clone()),

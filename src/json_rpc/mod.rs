@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn of_meta_only_what_is_read_is_kept() {
+    fn only_the_fields_of_meta_that_are_read_are_kept() {
         let junk = format!("[{}0]", "0,".repeat(250_000));
         let call = |meta: &str| {
             format!(

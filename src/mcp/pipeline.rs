@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_taken_back_gives_up_its_work_long_before_its_deadline() {
+    async fn a_canceled_call_stops_its_work_long_before_its_deadline() {
         let client = client().await;
         let request = rmcp::model::CallToolRequest::new(CallToolRequestParams::new("endless"));
         let handle = client

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_given_leaves_no_trace() {
+    fn missing_arguments_leave_no_text() {
         let text = rendered(
             "appointment_confirmation",
             json!({"to": "+14155550100", "person": "Sam", "appointment": "Tuesday, {to}"}),

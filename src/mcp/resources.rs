@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn uris_name_exactly_what_is_there() {
+    fn uris_name_exactly_the_existing_resources() {
         for (uri, name) in [
             ("callingbox://calls/c1", Some(Name::Call(CallId::new("c1")))),
             ("callingbox://calls/c1/transcript", Some(Name::Transcript(CallId::new("c1")))),

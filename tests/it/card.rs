@@ -54,7 +54,7 @@ fn names_where(tools: &Value, choose: impl Fn(&Value) -> bool) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_changes_something_has_the_card_and_the_cards_tools_are_hidden_from_models() {
+async fn tools_with_effects_have_the_card_and_the_tools_of_the_card_are_hidden_from_models() {
     for era in Era::BOTH {
         let all = ["--toolsets", "calls,account,agents,numbers,webhooks,sandbox"];
         let mut session = Session::on_simulator(era, &all, Options::default()).await;

@@ -151,7 +151,7 @@ fn everything() -> Selection {
 }
 
 #[test]
-fn only_what_rings_or_costs_money_is_described_differently_in_the_sandbox() {
+fn only_tools_that_dial_or_cost_money_are_described_differently_in_the_sandbox() {
     let mut differences = Vec::new();
     for entry in Catalogue::new().iter() {
         let [live, sandbox] = [Environment::Live, Environment::Sandbox]

@@ -34,7 +34,7 @@ async fn the_same_call_requested_of_all_replicas_concurrently_is_dialed_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Redis and HAProxy: set CALLINGBOX_TEST_REDIS_SERVER and CALLINGBOX_TEST_HAPROXY to the programs"]
-async fn the_limits_of_the_calling_rules_hold_over_all_replicas() {
+async fn the_limits_of_the_calling_rules_apply_over_all_replicas() {
     for (limits, number) in [
         ("per_hour = 4\nconcurrent = \"off\"\nper_destination_per_day = \"off\"\n", 4),
         ("concurrent = 2\nper_destination_per_day = \"off\"\n", 2),

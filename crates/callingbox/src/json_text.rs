@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_an_error() {
+    fn invalid_json_stays_an_error() {
         for text in
             ["", "{", "[\"a", "[\"\\", "[\"\\u", "<html>", "[undefined]", "{\"a\":}", "[1,]"]
         {

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_be_invisible_is_shown() {
+    fn invisible_characters_are_shown() {
         for (text, shown) in [
             ("a\u{202E}b\u{0007}c\u{200B}\td\n", "a\\u{202E}b\\u{0007}c\\u{200B}\td\n"),
             ("\u{E0049}\u{FE0F}\u{3164}\u{115F}", "\\u{E0049}\\u{FE0F}\\u{3164}\\u{115F}"),

@@ -19,14 +19,14 @@ fn decide(mode: DisclosureMode, persona: &str, task: &str) -> DisclosureDecision
     rules(mode).decide(&agent(persona, None, None), Some(task))
 }
 
-fn is_told(task: &str) -> bool {
+fn discloses(task: &str) -> bool {
     decide(DisclosureMode::Remind, "", task) == DisclosureDecision::Unchanged
 }
 
 const SENTENCE: &str = "At the beginning of the call, say that you are an AI assistant.";
 
 #[test]
-fn every_line_of_the_table_is_read_and_counts_as_what_it_is() {
+fn every_line_of_the_table_is_read_as_its_kind() {
     let lines = include_str!("data/sentences.tsv").lines().filter(|line| !line.starts_with('#'));
     assert_eq!(lines.count(), table().len());
     let languages = ["de", "en", "es", "fr", "it", "ja", "nl", "pl", "pt", "zh"];
@@ -70,7 +70,7 @@ fn every_line_of_the_table_is_read_and_counts_as_what_it_is() {
 }
 
 #[test]
-fn only_a_whole_sentence_that_obliges_the_agent_counts() {
+fn only_a_whole_sentence_that_instructs_the_agent_counts() {
     for told in [
         SENTENCE,
         "Ask for a table.  AT THE BEGINNING OF THE CALL, say\n   that you are an AI assistant. Then say goodbye.",
@@ -78,7 +78,7 @@ fn only_a_whole_sentence_that_obliges_the_agent_counts() {
         "Rufen Sie die Praxis an. Sagen Sie zu Beginn des Gesprächs, dass Sie ein KI-Assistent sind.",
         "予約を取ってください。通話の最初に、自分がＡＩアシスタントであることを伝えてください。",
     ] {
-        assert!(is_told(told), "{told}");
+        assert!(discloses(told), "{told}");
     }
     for not_told in [
         "",
@@ -91,7 +91,7 @@ fn only_a_whole_sentence_that_obliges_the_agent_counts() {
         "At the beginning of the call, say that you are an AI assistant\nonly if you are asked.",
         "At the end of the call, say that you are an AI assistant.",
     ] {
-        assert!(!is_told(not_told), "{not_told}");
+        assert!(!discloses(not_told), "{not_told}");
     }
     // The persona counts as well.
     let by_persona = decide(DisclosureMode::Require, SENTENCE, "Ask for a table.");
@@ -180,7 +180,7 @@ fn inbound_agents_are_not_touched() {
 }
 
 #[test]
-fn what_the_agent_said_first_counts() {
+fn the_first_words_of_the_agent_count() {
     use SpokenDisclosure::{NoTranscript, NotFound, Said};
     for (lines, expected) in [
         (&[][..], NoTranscript),

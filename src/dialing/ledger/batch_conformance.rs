@@ -41,11 +41,11 @@ where
     claim_an_attempt_once(ledger).await;
     claim_an_attempt_once_concurrently(open).await;
     wait_for_open_calls(ledger).await;
-    withhold_what_may_not_be_sent(ledger).await;
+    withhold_requests_that_may_not_be_sent(ledger).await;
     belong_to_one_process(ledger).await;
     resume_once_concurrently(open).await;
     end_each_row(ledger).await;
-    keep_what_the_ledger_knows(ledger).await;
+    keep_the_fields_of_the_ledger(ledger).await;
     erase_in_time(ledger).await;
     list_newest_first(ledger).await;
     dial_each_attempt_at_most_once(open).await;
@@ -783,7 +783,7 @@ async fn wait_for_open_calls(ledger: &dyn Ledger) {
     batch.claimed(attempt(3), noon()).await;
 }
 
-async fn withhold_what_may_not_be_sent(ledger: &dyn Ledger) {
+async fn withhold_requests_that_may_not_be_sent(ledger: &dyn Ledger) {
     let account = account();
     let (stopped, window) = (AttemptStop::BatchStopped, AttemptStop::WindowClosed);
     let (lease, just) = (minutes(2), SignedDuration::from_millis(1));
@@ -976,7 +976,7 @@ async fn end_each_row(ledger: &dyn Ledger) {
 }
 
 /// Who is called, and by which dispatch, is not for the process that runs the batch to change.
-async fn keep_what_the_ledger_knows(ledger: &dyn Ledger) {
+async fn keep_the_fields_of_the_ledger(ledger: &dyn Ledger) {
     let account = account();
     let batch = Batch::started(ledger, &account, &[1]).await;
     let record = batch.claimed(batch.attempt(1, 1, 1, 1), noon()).await;

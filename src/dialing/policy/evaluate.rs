@@ -156,7 +156,7 @@ pub struct PolicyDecision {
 impl PolicyDecision {
     /// Whether it hangs on a record that a model wrote: only the user's own answer makes that count.
     #[must_use]
-    pub fn hangs_on_model_record(&self) -> bool {
+    pub fn depends_on_model_record(&self) -> bool {
         matches!(self.decision, Decision::Ask(_)) && !self.required_metadata.is_empty()
     }
 }

@@ -44,7 +44,7 @@ pub struct CardForm<'a> {
     /// The order as arguments of its tool, as `confirm_call` returns them to that tool.
     pub arguments: JsonObject,
     /// Whether only the record of a model allows the order, which then needs the human's own answer.
-    pub hangs_on_model_record: bool,
+    pub depends_on_model_record: bool,
 }
 
 /// What an answer leads to.

@@ -151,11 +151,11 @@ pub async fn ask_human(
         let form = form.filter(|_| can_ask_in_card(cx, &rules));
         let card_is_missing = form.is_some();
         if let Some(form) = form {
-            let hangs_on_model_record = form.hangs_on_model_record;
+            let depends_on_model_record = form.depends_on_model_record;
             let tokens = TokenContext::new(cx, dialer, asked, &question.preview).for_card();
             match tokens.issue_question(question, form).await? {
                 Some(open) => return Ok(ConfirmOutcome::Open(open)),
-                None if hangs_on_model_record => return Err(missing_card(RECORD_REMEDY).into()),
+                None if depends_on_model_record => return Err(missing_card(RECORD_REMEDY).into()),
                 None if rules.require_human => return Err(missing_card(CANNOT_ASK_REMEDY).into()),
                 None => {}
             }

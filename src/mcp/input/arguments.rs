@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_fits_and_names_what_does_not() {
+    fn reads_valid_arguments_and_names_the_others() {
         assert_eq!(
             read(json!({"name": "abc", "count": 9, "items": [true]})),
             Ok(Sample {

@@ -96,7 +96,7 @@ mod tests {
     use crate::mcp::catalogue::Catalogue;
 
     #[test]
-    fn every_tool_takes_the_scope_that_fits_what_it_does() {
+    fn every_tool_needs_the_scope_of_its_effect() {
         let catalogue = Catalogue::new();
         let tools = |scope: OAuthScope| catalogue.names_where(|tool| tool.scope() == scope);
         let reads = catalogue.names_where(|tool| {

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_seen_is_told_with_what_it_takes() {
+    fn a_refusal_names_the_tools_that_are_not_offered() {
         let tools = AvailableTools::only(&[ToolName::LIST_NUMBERS], Environment::Live);
         for (view, text) in [
             (

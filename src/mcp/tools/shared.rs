@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_list_that_has_more_only_what_can_be_done_is_said() {
+    fn a_list_with_more_results_suggests_only_possible_filters() {
         for (raise, unused, said) in [
             (
                 true,

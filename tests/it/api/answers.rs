@@ -96,7 +96,7 @@ async fn numbers_for_sale_are_those_that_can_be_bought() {
 }
 
 #[test]
-fn what_does_not_fit_is_kept_as_it_came() {
+fn values_that_do_not_fit_are_kept_unchanged() {
     let body = json!({
         "id": "c", "status": "parked", "direction": 7, "result_status": "completed",
         "duration_seconds": "96", "billed_duration_seconds": 90, "from_number": "anonymous",

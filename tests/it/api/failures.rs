@@ -140,7 +140,7 @@ async fn a_server_without_tls_is_not_given_the_key() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
+async fn a_possible_effect_of_an_earlier_attempt_is_reported() {
     let server = Server::new(vec![Reply::ResetAndLeave]).await;
     let error = server
         .client()
@@ -154,7 +154,7 @@ async fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
 
 /// For each answer that is lost after a DELETE may have been done: the next attempt finds nothing left.
 #[tokio::test]
-async fn what_an_earlier_attempt_removed_is_removed() {
+async fn an_object_that_an_earlier_attempt_removed_is_removed() {
     let gone = || reply(404, &json!({"error": "not found"}));
     let (agent, number, endpoint) = (AgentId::new("a"), NumberId::new("n"), EndpointId::new("e"));
     for lost in [
@@ -214,7 +214,7 @@ async fn an_answer_has_a_largest_size() {
 }
 
 #[tokio::test]
-async fn errors_say_what_was_asked_what_came_back_and_what_to_do() {
+async fn errors_name_the_request_the_answer_and_the_next_step() {
     let error = |text: &str| json!({"error": text});
     let paused = "Calls paused. Balance $1.88, hold $3.00 (given back when nobody answers). \
                   Add at least $1.12.";

@@ -61,7 +61,7 @@ async fn an_id_cannot_reach_another_path() {
 
 /// Every endpoint: what is sent for it.
 #[tokio::test]
-async fn each_endpoint_sends_what_the_contract_says() {
+async fn each_endpoint_sends_the_request_of_the_contract() {
     let record = json!({"id": "a1", "call_id": "x", "segments": []});
     let server = Server::new(vec![reply(200, &record)]).await;
     let client = server.client();

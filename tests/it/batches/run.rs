@@ -28,7 +28,7 @@ async fn a_list_is_shown_called_and_written_as_a_table_and_as_csv() {
 }
 
 #[tokio::test]
-async fn everybody_is_called_again_who_was_not_reached() {
+async fn people_who_were_not_reached_are_called_again() {
     let fixture = BatchFixture::new(ONE_BY_ONE, "").await;
     fixture.home.write("people.csv", "to\n+13105550101\n+13105550102\n");
     let arguments = [

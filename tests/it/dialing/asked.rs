@@ -70,7 +70,7 @@ async fn a_clear_yes_dials_and_everything_else_does_not() {
 }
 
 #[tokio::test]
-async fn all_that_the_agent_is_told_is_shown() {
+async fn all_instructions_of_the_agent_are_shown() {
     let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
     let mut session = fixture.session(LEGACY, can_ask()).await;
     let mut call =
@@ -135,7 +135,7 @@ async fn all_that_the_callee_or_a_third_party_could_notice_is_shown() {
 }
 
 #[tokio::test]
-async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
+async fn changes_while_the_human_decides_are_not_confirmed() {
     let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
     let mut session = fixture.session(LEGACY, can_ask()).await;
     let mut other = fixture.session(LEGACY, cannot_ask()).await;
@@ -179,7 +179,7 @@ async fn what_was_changed_while_the_human_thought_is_not_what_they_agreed_to() {
 }
 
 #[tokio::test]
-async fn what_kept_a_yes_from_being_one_is_told() {
+async fn the_reason_why_a_yes_did_not_count_is_reported() {
     let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
     let mut session = fixture.session(LEGACY, can_ask()).await;
     for (no, why) in [

@@ -133,7 +133,7 @@ async fn a_no_in_the_card_voids_the_question_and_is_noted() {
 }
 
 #[tokio::test]
-async fn what_became_of_an_order_can_be_asked_without_an_answer() {
+async fn the_state_of_an_order_can_be_read_without_an_answer() {
     let fixture = DialingFixture::new(ALWAYS, "").await;
     let mut session = fixture.session(LEGACY, shows_card()).await;
     let question = ask(&mut session, &fixture.call(TO, "Remind.")).await;
@@ -324,7 +324,7 @@ async fn the_card_is_asked_only_by_a_caller_who_has_it() {
 }
 
 #[tokio::test]
-async fn the_rules_hold_for_an_answer_in_the_card() {
+async fn the_rules_apply_to_an_answer_in_the_card() {
     let fixture = DialingFixture::new(ALWAYS, "").await;
     let mut session = fixture.session(LEGACY, shows_card()).await;
     let question = ask(&mut session, &fixture.call(TO, "Remind.")).await;
@@ -353,7 +353,7 @@ async fn the_rules_hold_for_an_answer_in_the_card() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_question_that_has_expired_says_so_and_is_asked_anew() {
+async fn an_expired_question_says_so_and_is_asked_again() {
     let fixture = DialingFixture::new(ALWAYS, "").await;
     let clock = crate::batch_faults::machine_clock::MachineClock::new();
     let environment = clock.environment();

@@ -90,7 +90,7 @@ async fn a_token_dials_exactly_what_was_shown_and_once() {
 }
 
 #[tokio::test]
-async fn a_token_does_not_hold_for_an_agent_that_was_changed() {
+async fn a_token_is_not_valid_for_a_changed_agent() {
     let fixture = DialingFixture::new("[dialing]\nconfirm = \"always\"\n", "").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let call = json!({"agent_id": fixture.agent, "to": TO});

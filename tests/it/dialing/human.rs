@@ -100,7 +100,7 @@ async fn with_require_human_no_client_and_no_mode_goes_without_the_users_answer(
 }
 
 #[tokio::test]
-async fn with_require_human_what_a_rule_asks_for_needs_the_users_answer_in_every_mode() {
+async fn with_require_human_each_ask_needs_the_users_answer_in_every_mode() {
     for mode in ["never", "auto", "always"] {
         let config = format!("[dialing]\nconfirm = \"{mode}\"\nrequire_human = true\n");
         let fixture = DialingFixture::new(&config, "default = \"ask\"\n").await;

@@ -52,7 +52,7 @@ async fn the_sentence_that_is_added_is_shown_and_sent_and_changes_no_comparison(
 }
 
 #[tokio::test]
-async fn what_does_not_oblige_the_agent_is_refused_or_said() {
+async fn a_missing_disclosure_is_refused_or_reported() {
     let fixture = DialingFixture::new("[dialing]\ndisclosure = \"require\"\n", "").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     for (task, reason) in [
@@ -261,7 +261,7 @@ async fn the_result_says_whether_the_agent_said_it_where_that_is_demanded() {
 }
 
 #[tokio::test]
-async fn where_nobody_can_be_asked_a_record_of_a_model_is_refused() {
+async fn a_record_of_a_model_is_refused_where_no_person_can_be_asked() {
     let fixture = DialingFixture::new("", CONSENT).await;
     let record = "online form at example.com/appointments, 3 May 2026, 14:05";
     let mut number = 10;

@@ -129,7 +129,7 @@ async fn a_call_that_was_found_only_after_its_end_is_not_said_to_be_on_its_way()
 }
 
 #[tokio::test]
-async fn what_began_anew_on_the_simulator_is_not_what_the_ledger_remembers() {
+async fn a_call_after_a_reset_of_the_simulator_is_no_duplicate() {
     let fixture = DialingFixture::new("", "").await;
     let mut lives = Vec::new();
     for _ in 0..2 {
@@ -221,7 +221,7 @@ async fn a_server_killed_between_request_and_answer_leaves_a_call_that_the_next_
 }
 
 #[tokio::test]
-async fn what_the_provider_refused_was_searched_for_and_is_told_as_not_done() {
+async fn a_refusal_of_the_provider_is_searched_for_and_reported_as_not_done() {
     let fixture = DialingFixture::new("", "").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let answer = session.call("place_call", fixture.call("+12025550110", "Remind.")).await;
@@ -243,7 +243,7 @@ async fn without_a_ledger_nothing_is_dialed() {
 }
 
 #[tokio::test]
-async fn while_another_holds_the_ledger_it_is_to_be_tried_later() {
+async fn a_ledger_that_another_process_locks_is_to_be_tried_later() {
     let fixture = DialingFixture::new("", "").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     session.data("place_call", fixture.call(TO, "First.")).await;
@@ -331,7 +331,7 @@ fn ledger(fixture: &DialingFixture) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
+async fn an_unsent_order_is_dialed_once_it_can_no_longer_arrive() {
     let fixture = DialingFixture::new("", "").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let (old, young) = (fixture.call(TO, "Old."), fixture.call("+12025550124", "Young."));
@@ -367,7 +367,7 @@ async fn what_never_left_is_dialed_once_it_can_arrive_no_more() {
 }
 
 #[tokio::test]
-async fn the_id_is_told_though_the_ledger_fails_after_the_request_has_left() {
+async fn the_id_is_returned_although_the_ledger_fails_after_the_request() {
     let fixture = DialingFixture::new("request_timeout_seconds = 1\n", "").await;
     let late = json!({
         "method": "POST", "path": "/v1/calls", "when": "after", "kind": "delay", "delay_ms": 5_000,
@@ -455,7 +455,7 @@ async fn a_call_that_a_dead_server_left_open_is_settled_with_the_next_order() {
 }
 
 #[tokio::test]
-async fn a_call_of_which_nobody_knows_counts_as_one_that_may_be_ringing() {
+async fn a_call_with_an_unknown_result_counts_as_in_progress() {
     let fixture = DialingFixture::new("", "[limits]\nconcurrent = 1\n").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     for fault in [
@@ -472,7 +472,7 @@ async fn a_call_of_which_nobody_knows_counts_as_one_that_may_be_ringing() {
 }
 
 #[tokio::test]
-async fn a_purchase_is_booked_with_what_was_paid_at_once() {
+async fn a_purchase_is_recorded_immediately_with_its_price() {
     let fixture = DialingFixture::new("", "").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let offers = session.data("search_numbers", json!({"limit": 1})).await;

@@ -317,7 +317,7 @@ async fn an_entry_that_is_for_some_days_ends() {
 }
 
 #[tokio::test]
-async fn what_is_exported_is_imported_elsewhere() {
+async fn an_export_is_imported_elsewhere() {
     let (fixture, session) = fixture("").await;
     session.finish_well().await;
     let flag = format!("--sandbox={}", fixture.sandbox.url());

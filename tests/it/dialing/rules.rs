@@ -58,7 +58,7 @@ async fn emergency_and_premium_numbers_are_never_dialed() {
 }
 
 #[tokio::test]
-async fn the_model_is_told_of_the_rules_as_they_are_applied() {
+async fn the_model_sees_the_rules_as_they_are_applied() {
     for (confirm, says, applied) in [
         ("never", "what needs the user's confirmation is refused", "refused_by_policy"),
         ("always", "every call needs the user's confirmation", "asked"),
@@ -108,7 +108,7 @@ async fn rules_that_are_changed_apply_to_a_session_that_runs() {
 }
 
 #[tokio::test]
-async fn calls_at_once_are_counted_until_they_end() {
+async fn concurrent_calls_are_counted_until_they_end() {
     let fixture =
         DialingFixture::new("", "[limits]\nconcurrent = 1\nper_destination_per_day = \"off\"\n")
             .await;
@@ -133,7 +133,7 @@ async fn calls_at_once_are_counted_until_they_end() {
 }
 
 #[tokio::test]
-async fn what_calls_may_cost_is_counted_until_they_end() {
+async fn the_highest_cost_of_calls_counts_until_they_end() {
     let policy = "[limits]\nspend_per_day = \"4.00\"\nper_destination_per_day = \"off\"\n";
     let fixture = DialingFixture::new("", policy).await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
@@ -390,7 +390,7 @@ async fn policy_check_says_what_the_server_does() {
 }
 
 #[tokio::test]
-async fn receipts_say_what_was_done_and_nothing_holds_a_key_or_a_whole_number() {
+async fn receipts_describe_each_action_and_nothing_contains_a_key_or_a_whole_number() {
     let fixture = DialingFixture::new("log = \"debug\"\n", "").await;
     let mut session = fixture.session(LEGACY, cannot_ask()).await;
     let mut call = fixture.call(TO, "Remind.");

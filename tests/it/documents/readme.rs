@@ -83,7 +83,7 @@ async fn the_table_of_tools_lists_the_tools_of_the_program() {
 }
 
 #[test]
-fn the_readme_holds_the_name_in_the_registry() {
+fn the_readme_has_the_name_of_the_registry_entry() {
     let server = std::fs::read_to_string(root().join("packaging/server.json")).unwrap();
     let server: Value = serde_json::from_str(&server).unwrap();
     let line = format!("\nmcp-name: {}\n", server["name"].as_str().unwrap());

@@ -294,7 +294,7 @@ async fn a_subscription_to_a_list_notifies_of_each_change() {
 }
 
 #[tokio::test]
-async fn where_nobody_is_asked_a_rule_must_allow_lists() {
+async fn without_questions_a_rule_must_allow_lists() {
     let mut setup = Session::on_simulator(Era::Modern, &[], Options::default()).await;
     let agent = setup.outbound_agent(json!({})).await;
     setup.control().credit(100_000_000).await;

@@ -137,7 +137,7 @@ async fn a_working_installation_has_no_problems() {
 }
 
 #[tokio::test]
-async fn agents_that_are_not_told_to_say_that_they_are_an_ai_are_named() {
+async fn agents_without_an_ai_disclosure_are_named() {
     let sandbox = simulator(Options::default()).await;
     let url = sandbox.url();
     set_up_agent(&url, "Remind. If asked, say that you are an AI assistant.").await;

@@ -217,7 +217,7 @@ async fn a_damaged_ledger_and_the_file_of_another_program_are_not_moved() {
 }
 
 #[tokio::test]
-async fn several_tokens_are_created_at_once_or_none() {
+async fn several_tokens_are_created_together_or_none() {
     let home = Home::new();
     let single = home.print(&["token", "create", "a"]).await;
     assert!(single.starts_with("cbmcp_") && single.lines().count() == 1, "{single}");

@@ -107,7 +107,7 @@ async fn a_call_that_runs_says_how_far_it_is() {
 }
 
 #[tokio::test]
-async fn what_fails_says_whether_anything_was_done() {
+async fn failures_say_whether_anything_was_done() {
     let settings = config("request_timeout_seconds = 2\n");
     let (mut reader, agent) = reader_with_agent(&flag(settings.path())).await;
     let order = |digits: &str| json!({"agent_id": agent, "to": format!("+1310555{digits}")});
@@ -142,7 +142,7 @@ async fn what_fails_says_whether_anything_was_done() {
 }
 
 #[tokio::test]
-async fn an_order_that_needs_a_yes_shows_what_it_is() {
+async fn an_order_that_needs_a_yes_shows_its_details() {
     let (mut setup, agent) = reader_with_agent(&[]).await;
     let settings = config("[dialing]\nconfirm = \"always\"\n");
     let mut session = setup.session.start_beside(&flag(settings.path()));

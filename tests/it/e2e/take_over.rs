@@ -198,7 +198,7 @@ async fn a_move_that_has_begun_is_completed_or_undone_without_its_client() {
 }
 
 #[tokio::test]
-async fn where_nobody_may_be_asked_nothing_moves() {
+async fn without_questions_nothing_moves() {
     let desk = Desk::new().await;
     let flag = format!("--sandbox={}", desk.session.simulator_url());
     let url = desk.session.simulator_url();
@@ -222,7 +222,7 @@ async fn where_nobody_may_be_asked_nothing_moves() {
 }
 
 #[tokio::test]
-async fn whatever_fails_the_answer_says_who_has_the_number() {
+async fn every_failure_says_who_has_the_number() {
     let before = |status: u16| json!({"kind": "status", "status": status, "when": "before"});
     let reset = |when: &str| json!({"kind": "reset", "when": when});
     let mut transcripts = Vec::new();

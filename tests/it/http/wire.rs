@@ -251,7 +251,7 @@ async fn a_request_that_is_nearly_json_is_refused_under_its_id() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn large_requests_that_wait_hold_little_memory() {
+async fn large_waiting_requests_use_little_memory() {
     const REQUESTS: usize = 60;
     let server = Server::start(&[]).await;
     let wait = json!({"call_id": server.long_call().await, "wait_seconds": 300});

@@ -254,7 +254,7 @@ fn printing_writes_nothing() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_with_a_reason() {
+fn impossible_requests_are_refused_with_a_reason() {
     let home = Home::new();
     let http = "--http=http://127.0.0.1:1/mcp";
     for (arguments, reason) in [

@@ -297,7 +297,7 @@ fn only_who_asks_is_not_called_again() {
 }
 
 #[test]
-fn what_the_context_names_and_the_callee_agrees_to_is_in_the_result() {
+fn values_of_the_context_that_the_callee_accepts_are_in_the_result() {
     let fields = [
         ("booked", FieldType::Boolean),
         ("time", FieldType::String),

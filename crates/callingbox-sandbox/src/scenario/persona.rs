@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sentence_about_the_beginning_obliges_the_agent() {
+    fn a_sentence_about_the_beginning_instructs_the_agent() {
         for (text, expected) in [
             ("Be brief. At the beginning of the call, say that you are an AI assistant.", true),
             ("Sagen Sie zu Beginn des Gesprächs, dass Sie ein KI-Assistent sind. Danke.", true),

@@ -66,7 +66,7 @@ async fn an_intent_survives_the_server_and_the_connection_heals() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-async fn refuses_what_it_cannot_keep() {
+async fn refuses_records_that_it_cannot_store() {
     let server = RedisServer::start().await;
     open(&server, Environment::Sandbox).await.unwrap();
     let other = open(&server, Environment::Live).await.unwrap_err();
@@ -106,7 +106,7 @@ async fn a_list_is_read_no_further_than_it_is_long() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Redis server: set CALLINGBOX_TEST_REDIS_SERVER to the redis-server binary"]
-async fn what_comes_while_a_list_is_read_makes_nothing_stand_in_it_twice() {
+async fn additions_while_a_list_is_read_repeat_no_entry() {
     let server = RedisServer::start().await;
     let (ledger, account) =
         (open(&server, Environment::Live).await.unwrap(), conformance::account());

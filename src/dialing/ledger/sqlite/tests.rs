@@ -97,7 +97,7 @@ async fn no_file_keeps_the_people_of_a_batch_that_was_erased() {
 }
 
 #[tokio::test]
-async fn refuses_what_it_cannot_keep() {
+async fn refuses_records_that_it_cannot_store() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     drop(open(&path, Environment::Sandbox).await.unwrap());
@@ -195,7 +195,7 @@ async fn the_intent_is_synced_before_begin_returns() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_is_taken_away_is_begun_anew_where_everybody_looks() {
+async fn a_deleted_file_is_created_again_at_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data/ledger.db");
     let ledger = open(&path, Environment::Live).await.unwrap();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_would_refuse_is_refused_here() {
+    fn invalid_tools_are_refused_before_the_request() {
         let with = |more: Value| {
             let mut tool = json!({"type": "http", "name": "n", "description": "d", "url": "https://example.com"});
             tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_takes_is_passed_on_as_it_is() {
+    fn valid_tools_are_passed_on_unchanged() {
         let parameters = json!({
             "type": "object",
             "properties": {

@@ -421,7 +421,7 @@ mod tests {
     use callingbox::{ApiKey, BaseUrl, ClientConfig};
 
     #[tokio::test]
-    async fn steps_that_take_too_long_do_not_take_with_them_what_was_done() {
+    async fn a_timeout_of_a_later_step_keeps_the_result_of_the_earlier_ones() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let attach = async |Path(id): Path<String>| axum::Json(json!({"id": id}));

@@ -306,7 +306,7 @@ mod tests {
     use callingbox::{ApiKey, BaseUrl, ClientConfig};
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_not_known() {
+    async fn an_agent_that_cannot_be_read_is_unknown() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let routes = Router::new()

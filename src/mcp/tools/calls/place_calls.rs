@@ -343,7 +343,7 @@ async fn confirm_and_begin(
                 yes: &yes,
                 no: "Don’t call",
                 arguments: JsonObject::from_iter([("batch_id".to_owned(), id.to_string().into())]),
-                hangs_on_model_record: prepared.has_model_record,
+                depends_on_model_record: prepared.has_model_record,
             });
             match confirmation::ask_human(cx, dialer, &request, token, &question, form).await {
                 Ok(ConfirmOutcome::Confirmed(confirmed_by)) => {

@@ -570,7 +570,7 @@ mod tests {
     use crate::dialing::ledger::DispatchId;
 
     #[test]
-    fn not_to_buy_it_again_is_said_whatever_else_is_offered() {
+    fn every_reply_says_not_to_buy_it_again() {
         let tools = AvailableTools::only(&[PurchaseNumber::NAME], Environment::Live);
         for (result, begins) in [
             (DialResult::Unknown("no answer".to_owned()), "It is not known whether"),

@@ -124,7 +124,7 @@ async fn confirm_and_dial(
                 yes,
                 no,
                 arguments: order_arguments(cx, &asked)?,
-                hangs_on_model_record: judgment.decision.hangs_on_model_record(),
+                depends_on_model_record: judgment.decision.depends_on_model_record(),
             };
             let asking =
                 confirmation::ask_human(cx, dialer, &request, token, &question, Some(form)).await?;
