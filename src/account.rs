@@ -118,7 +118,7 @@ impl Account {
         found
     }
 
-    /// Makes [`Self::find_agent`] read an agent anew, because it was changed.
+    /// Makes [`Self::find_agent`] read an agent again, because it was changed.
     pub fn forget_agents(&self) {
         if let Some(access) = &self.api_access {
             access.agents.lock().clear();

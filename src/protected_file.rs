@@ -127,7 +127,7 @@ fn create_private_folder(folder: &Path) -> IoResult<()> {
     Ok(())
 }
 
-/// Closes a file that other users can read; on Windows also a folder, and what is created in it. If the system refuses,
+/// Closes a file that other users can read; on Windows also a folder, and the files created in it. If the system refuses,
 /// because it is another user's, or its disk has no permissions, the log says so.
 pub fn make_private(path: &Path) {
     #[cfg(unix)]

@@ -32,7 +32,7 @@ impl<K: Clone + Eq + Hash, V> TtlCache<K, V> {
         self.get_at(key, Instant::now())
     }
 
-    /// Stores a value. A value that the key has already is replaced, and its time begins anew.
+    /// Stores a value. An earlier value of the key is replaced, and its lifetime starts again.
     pub fn insert(&mut self, key: K, value: V) {
         self.insert_at(key, value, Instant::now());
     }

@@ -109,7 +109,7 @@ pub fn parse_saved_list(bytes: &[u8]) -> Option<String> {
     text.lines().map(str::trim).rfind(|line| line.contains("D:")).map(str::to_owned)
 }
 
-/// The arguments with which icacls leaves a file to one user, or a folder and what is created in it.
+/// The arguments with which icacls leaves a file to one user, or a folder and the files created in it.
 #[must_use]
 pub fn restrict_arguments(user: &str, is_folder: bool) -> [String; 3] {
     let inherited = if is_folder { "(OI)(CI)" } else { "" };
@@ -142,7 +142,7 @@ mod system {
         Some(super::shared_access(&super::parse_saved_list(&std::fs::read(&saved).ok()?)?))
     }
 
-    /// Leaves a file to this user alone, or a folder and what is created in it.
+    /// Leaves a file to this user alone, or a folder and the files created in it.
     ///
     /// # Errors
     /// icacls cannot be started, or refuses.

@@ -346,7 +346,7 @@ impl Dialer {
 
     async fn find_account(&self, agent: Option<&AgentId>) -> Result<AccountRef, UnknownAccount> {
         let ledger = self.ledger().await?.as_ref();
-        // Another ledger may have begun at the same place. It has another secret.
+        // Another ledger may have been created at the same place. It has another secret.
         let secret = ledger.secret().await?;
         let cached = self.cached_account.lock().clone();
         if let Some(account) = cached.filter(|account| account.is_in_ledger(&secret)) {

@@ -148,7 +148,7 @@ impl DialingRules {
         lines.join("\n")
     }
 
-    /// What becomes of the call, and what a client that can or cannot ask its user does.
+    /// The decision on the call, with a client that can ask its user and with one that cannot.
     fn explain_confirmation(
         &self,
         decision: &PolicyDecision,

@@ -191,7 +191,7 @@ pub struct ScopeUsage {
 }
 
 impl Usage {
-    /// Adds what was bought under another account, which has no calls.
+    /// Adds the purchases of another account, which has no calls.
     pub(super) fn add_purchases(&mut self, other: &Self) {
         self.purchases.count += other.purchases.count;
         self.spent = self.spent.saturating_add(other.spent);

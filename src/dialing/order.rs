@@ -23,7 +23,7 @@ pub const CALL_HOLD: MilliCents = MilliCents(300_000);
 /// The price of a connected minute ($0.05), which is charged by the second.
 const MINUTE_PRICE: MilliCents = MilliCents(5_000);
 
-/// What a call costs and what is held for it, for people.
+/// The price of a call and the hold for it, for people.
 #[must_use]
 pub fn describe_call_cost() -> String {
     format!("{MINUTE_PRICE} per connected minute; {CALL_HOLD} of credit are held until it ends")

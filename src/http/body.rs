@@ -83,7 +83,7 @@ fn close_connection(mut response: Response) -> Box<Response> {
     Box::new(response)
 }
 
-/// The message as rmcp reads it, and what it is.
+/// The message as rmcp reads it, and its kind.
 ///
 /// # Errors
 /// The response, 400: it is not a message.

@@ -20,7 +20,7 @@ const MAX_RECORD_BYTES: usize = 256 * 1024;
 /// Wakes the waits for a call, at this replica and at the others.
 pub struct CallEvents {
     /// The server's own account. Without it callers have accounts of their own, and their waits only look again:
-    /// whoever has the server's signing secret must not put words into the calls of others.
+    /// a caller that has the server's signing secret must not put words into the calls of others.
     own_account: Option<Arc<Account>>,
     tenants: Arc<Tenants>,
     shared: Option<SharedState>,

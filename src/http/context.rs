@@ -59,7 +59,7 @@ impl RouteContext {
         Ok(principal)
     }
 
-    /// The message as rmcp reads it, and what it is.
+    /// The message as rmcp reads it, and its kind.
     pub(super) async fn prepare_message(
         &self,
         body: Bytes,

@@ -14,7 +14,7 @@ pub(super) trait ConfigDocument {
     /// The value at these keys.
     fn get(&self, path: &[&str]) -> Option<Value>;
 
-    /// Applies a merge patch (RFC 7396) at these keys, and creates what is missing.
+    /// Applies a merge patch (RFC 7396) at these keys, and creates missing objects.
     fn merge(&mut self, path: &[&str], patch: &Map<String, Value>) -> Result<(), EditError>;
 
     /// Removes the value at these keys, if it exists.

@@ -80,7 +80,7 @@ pub fn parse_message(prepared: &[u8]) -> Result<ClientJsonRpcMessage, Box<Invali
     serde_json::from_slice(prepared).map_err(|problem| InvalidMessage::describe(prepared, &problem))
 }
 
-/// The message as rmcp reads it, and what it is.
+/// The message as rmcp reads it, and its kind.
 ///
 /// # Errors
 /// It is not a message.

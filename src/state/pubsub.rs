@@ -72,7 +72,7 @@ impl SharedState {
         }
     }
 
-    /// A subscription to any node: a cluster forwards what is published at one node to all.
+    /// A subscription to any node: a cluster forwards messages from one node to all.
     async fn open_subscription(&self) -> RedisResult<PubSub> {
         let mut failed = RedisError::from((redis::ErrorKind::InvalidClientConfig, "no address"));
         for node in &self.endpoint().nodes {

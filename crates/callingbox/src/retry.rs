@@ -47,7 +47,7 @@ impl RetryPolicy {
 /// was made) or if the response says that nothing was done (429). A 503 does not say so, with or without `Retry-After`:
 /// proxies send it too, about a slow server that has the request already. The wait is exponential with full jitter. A
 /// `Retry-After` is respected in full, with a jitter of at most `base` so that many clients do not return at the same
-/// time. A wait that would pass the deadline is not begun.
+/// time. A wait that would pass the deadline does not start.
 pub(crate) fn wait_before_retry(
     attempt: &FailedAttempt,
     policy: &RetryPolicy,

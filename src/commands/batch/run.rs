@@ -146,7 +146,7 @@ impl BatchSession<'_> {
         )
     }
 
-    /// Shows what a yes covers, and waits for it.
+    /// Shows the list that a yes covers, and waits for the yes.
     async fn ask(
         &self,
         prepared: &PreparedBatch,

@@ -196,7 +196,7 @@ fn report_stray_files(files: &[PathBuf], folders: &UserFolders) -> Option<Findin
         .then(|| Finding::warn("stray files", format!("no server reads {}", names.join(", ")), fix))
 }
 
-/// Whether every host may receive what is said on calls.
+/// Whether every host may receive the words of calls.
 pub(super) fn check_webhook_hosts(file: &ConfigFile) -> Finding {
     const CHECK: &str = "webhook_hosts";
     let hosts = &file.dialing.webhook_hosts;

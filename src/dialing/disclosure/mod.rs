@@ -23,7 +23,7 @@ const DEFAULT_LANGUAGE: &str = "en";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DisclosureMode {
-    /// It is placed, and the answer says what is missing.
+    /// It is placed, and the answer names the missing sentence.
     #[default]
     Remind,
     /// It is refused.

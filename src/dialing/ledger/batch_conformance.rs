@@ -1045,7 +1045,7 @@ async fn erase_in_time(ledger: &dyn Ledger) {
     assert!(rows[0].callee.masked.contains('*'));
     erase(month + month.duration_since(noon())).await;
     assert_eq!(ended.record().await, erased);
-    // Whoever waits is not forgotten, and whoever is forgotten does not come back with the end of a call.
+    // People who wait are not erased, and erased people do not come back with the end of a call.
     assert!(!ledger.forget_batch(account.id(), &running.id).await.unwrap());
     running.claimed(running.attempt(1, 2, 1, 1), noon()).await;
     let calling = running.row(1).await;

@@ -268,7 +268,7 @@ pub trait Ledger: BatchLedger + OptOutLedger + Send + Sync + std::fmt::Debug {
         Ok(None)
     }
 
-    /// The secret of the ledger. It changes only if the ledger was removed and begun again.
+    /// The secret of the ledger. It changes only if the ledger was removed and created again.
     async fn secret(&self) -> Result<LedgerSecret>;
 }
 

@@ -146,14 +146,14 @@ pub struct Attempt {
     pub generation: u32,
 }
 
-/// Why an attempt was not begun, or its request withheld.
+/// Why an attempt did not begin, or its request was withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptStop {
     /// The batch was canceled, interrupted or resumed elsewhere, or it pauses.
     BatchStopped,
     /// The window of the batch is over.
     WindowClosed,
-    /// The attempt was begun before, or the one before it has no end yet.
+    /// The attempt began before, or the one before it has no end yet.
     AttemptTaken,
 }
 

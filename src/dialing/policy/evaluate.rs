@@ -154,7 +154,7 @@ pub struct PolicyDecision {
 }
 
 impl PolicyDecision {
-    /// Whether it hangs on a record that a model wrote: only the user's own answer makes that count.
+    /// Whether it depends on a record that a model wrote, which counts only with the user's own answer.
     #[must_use]
     pub fn depends_on_model_record(&self) -> bool {
         matches!(self.decision, Decision::Ask(_)) && !self.required_metadata.is_empty()

@@ -444,7 +444,7 @@ mod tests {
                 }))
             },
         );
-        // What a number costs is read anew each time, and no argument.
+        // The price of a number is read again each time, and is no argument.
         let number = number().prop_map(|number| Order::Number { number, price: None });
         let key = text().prop_map(|key| key.map(|key| IdempotencyKey::parse(&key).unwrap()));
         (prop_oneof![4 => call, 1 => number], key, any::<bool>()).prop_map(

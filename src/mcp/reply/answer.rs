@@ -53,7 +53,7 @@ impl<T> Reply<T> {
         text::mark_simulated(self.simulated, self.text.trim_end())
     }
 
-    /// Sets what is still in progress.
+    /// Sets the work that is still in progress.
     #[must_use]
     pub fn followed_by(mut self, subject: impl Into<TaskSubject>) -> Self {
         self.followed = Some(subject.into());

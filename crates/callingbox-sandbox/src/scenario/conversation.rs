@@ -1,6 +1,6 @@
 //! Scripts what is said on a call, and the result that follows from it. What is said depends on the agent's language,
 //! persona, instructions, context and `returns`, and on seeded random numbers, and on nothing else. A script is
-//! generated anew for each request, so that a stored call takes no more room than its timeline.
+//! generated again for each request, so that a stored call takes no more room than its timeline.
 
 use std::collections::BTreeSet;
 

@@ -201,7 +201,7 @@ fn erase(tx: &Transaction<'_>, mut batch: BatchRecord) -> Result<bool> {
     Ok(is_erased)
 }
 
-/// Removes what was erased from the write-ahead log too. While another process reads, it stays there until a later
+/// Removes erased records from the write-ahead log too. While another process reads, it stays there until a later
 /// checkpoint.
 fn truncate_log(db: &Connection) -> rusqlite::Result<()> {
     let is_busy = |row: &Row<'_>| row.get::<_, bool>(0);

@@ -218,7 +218,7 @@ async fn a_deleted_file_is_created_again_at_its_path() {
         };
         assert!(matches!(begin(&other, 1).await, BeginResult::Earlier(_)));
     }
-    // Where none can be begun, nothing is.
+    // Where no file can be created, none is.
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path.parent().unwrap(), "").unwrap();
     let error = ledger.begin(intent(&account, 2, "x"), constraints(noon())).await.unwrap_err();
@@ -232,7 +232,7 @@ fn shared_account() -> AccountRef {
     conformance::account_of("shared by parent and child")
 }
 
-/// Not a test of its own: what the child process of the next test does. It begins, says so, and hangs
+/// Not a test of its own: the work of the child process of the next test. It begins, says so, and hangs
 /// until it is killed.
 #[tokio::test]
 async fn child_process() {

@@ -172,7 +172,7 @@ impl Tool for UpdateAgent {
             .into());
         }
         let api = cx.account.api()?;
-        // Without it, the answer cannot say what was changed.
+        // Without it, the answer cannot name the changes.
         let before = api.get_agent(&agent_id).await.ok().map(AgentReport::from);
         let agent = api.update_agent(&agent_id, &update).await;
         cx.account.forget_agents();

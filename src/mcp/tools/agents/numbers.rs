@@ -82,7 +82,7 @@ struct StepContext<'a> {
 }
 
 impl Step {
-    /// Runs the step. Returns the agent after it, and what was done.
+    /// Runs the step. Returns the agent after it, and a description of the change.
     async fn run(&self, cx: &StepContext<'_>) -> Result<(Agent, String), ToolError> {
         let StepContext { api, agent_id, until, .. } = *cx;
         let after = match self {
@@ -120,7 +120,7 @@ impl Step {
         (format!("{past} {what}"), format!("{present} {what}"))
     }
 
-    /// The error of a move among other steps. It says by itself what is so.
+    /// The error of a move among other steps. It describes the state itself.
     fn move_error(&self, error: ToolError, taken: &[String], is_last: bool) -> ToolError {
         let rest = if is_last { "" } else { ". The later steps were not started" };
         let text = error.message().trim_end_matches('.');

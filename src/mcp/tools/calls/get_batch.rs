@@ -196,7 +196,7 @@ async fn wait_for_change(
 
 /// A batch as the call card shows it.
 pub(in crate::mcp::tools) struct ShownBatch {
-    /// Identifies what is shown, so that a request can say what it knows.
+    /// Identifies the state that is shown, so that a request can name the state that it knows.
     pub(in crate::mcp::tools) version: String,
     pub(in crate::mcp::tools) state: BatchState,
     pub(in crate::mcp::tools) is_final: bool,

@@ -35,7 +35,7 @@ pub(super) async fn preview_call(
     Ok(Preview::new(title, fields, covered).with_local_times(local_times))
 }
 
-/// Each thing to know. Destructures without `..`: whoever adds a field decides here whether it is shown.
+/// Each fact to show. Destructures without `..`, so that the author of a new field decides here whether it is shown.
 fn preview_fields(
     request: &DialRequest,
     call: &CallCreate,

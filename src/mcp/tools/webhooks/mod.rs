@@ -21,7 +21,7 @@ trait WebhookRecord: Sized {
 
     fn is_simulated(&self) -> bool;
 
-    /// This as a reply, after what was done.
+    /// This as a reply, after a description of the change.
     fn into_reply(self, done: &str) -> Reply<Self> {
         let mut text = format!("{done}{}", self.summary_line());
         for (name, value) in self.fields() {
