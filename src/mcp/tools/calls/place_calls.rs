@@ -1,48 +1,36 @@
 //! `place_calls`: calls a list of people with one agent, after one yes.
 
-use std::fmt::Write;
+mod input;
+mod output;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rmcp::model::JsonObject;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_with::skip_serializing_none;
 
+use self::input::{ListAction, PlaceCallsInput};
+use self::output::PlaceCallsOutput;
 use super::batch_text::describe_counts;
-use crate::account::Environment;
-use crate::batch::list::{BatchRequest, ListProblems, MAX_INSTRUCTIONS};
+use crate::batch::list::{BatchRequest, ListProblems};
 use crate::batch::prepare::{PreparedBatch, prepare, prepare_stored};
 use crate::batch::preview::{BatchPreview, build_preview, describe_cost, describe_duration};
 use crate::batch::report::{BatchReport, load_report};
 use crate::batch::{self, BatchError, StopSignals};
-use crate::dialing::call_outcome::CallOutcome;
 use crate::dialing::confirm::Confirmation;
-use crate::dialing::ledger::{
-    BatchId, BatchRecord, BatchState, BatchTask, ConfirmedBy, CreateBatchResult, Person,
-    RetryPolicy, RowState, StopCondition,
-};
-use crate::dialing::policy::MetadataSource;
+use crate::dialing::ledger::{BatchId, BatchRecord, BatchState, ConfirmedBy, CreateBatchResult};
 use crate::mcp::confirmation::card::{
     self as card_question, CardAnswer, CardForm, CardVerdict, can_ask_in_card,
 };
-use crate::mcp::confirmation::open_question::{OpenQuestionWords, PendingFields, Question};
+use crate::mcp::confirmation::open_question::{OpenQuestionWords, Question};
 use crate::mcp::confirmation::preview::{Preview, PreviewField};
 use crate::mcp::confirmation::{self, ConfirmOutcome, ConfirmedRequest};
-use crate::mcp::input::arguments::{
-    BoundedInteger, CalleeNumber, HttpsUrl, List, Object, Text, Time,
-};
 use crate::mcp::reply::error::{ErrorCode, ToolError};
 use crate::mcp::reply::next_step::{NextStep, with_steps};
-use crate::mcp::reply::text;
 use crate::mcp::tool::{
     Always, CardRole, Live, Reply, Sandbox, Sentence, Tool, ToolContext, ToolEffect, ToolExit,
     ToolName, With,
 };
-use crate::mcp::tools::calls::place::KeyText;
 use crate::mcp::tools::ordering::{self, AnsweredOrder, ConfirmableTool};
-use callingbox::{AgentId, CallId, E164, MilliCents};
 
 /// How many people a client's form names; the text of an answer names all.
 const MAX_FORM_PEOPLE: usize = 20;
@@ -50,234 +38,6 @@ const MAX_FORM_PEOPLE: usize = 20;
 const FIRST_CALLS_WAIT: Duration = Duration::from_secs(1);
 
 pub(in crate::mcp::tools) struct PlaceCalls;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::mcp::tools) struct PlaceCallsInput {
-    /// The outbound agent that speaks.
-    agent_id: Option<AgentId>,
-    /// Whom to call.
-    people: Option<List<PersonInput, 500>>,
-    /// Task for every call; `{name}` and each `{key}` of a person's context are filled in.
-    instructions: Option<Text<1, MAX_INSTRUCTIONS>>,
-    /// Caller ID. Default: the agent's primary number.
-    #[schemars(with = "Option<String>")]
-    from_number: Option<E164>,
-    /// Receives the calls' events.
-    webhook_url: Option<HttpsUrl>,
-    /// Call again those who were not reached.
-    retry: Option<RetryInput>,
-    /// Start no new call once `count` results have the value.
-    stop_when: Option<StopInput>,
-    /// Default: now.
-    start_at: Option<Time>,
-    /// No call starts later. Default: 4 hours after the start.
-    end_by: Option<Time>,
-    /// A key starts one batch in 24 hours.
-    idempotency_key: Option<KeyText>,
-    /// Call again whom this agent called within 10 minutes.
-    allow_repeat: Option<bool>,
-    /// With confirmation_token or resume alone.
-    #[schemars(with = "Option<String>")]
-    batch_id: Option<Text<1, 100>>,
-    /// After the user agreed to the preview.
-    #[schemars(with = "Option<String>")]
-    confirmation_token: Option<Text<1, 200>>,
-    /// Go on with an interrupted or paused batch.
-    resume: Option<bool>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(inline)]
-struct PersonInput {
-    /// In E.164.
-    to: CalleeNumber,
-    name: Option<Text<1, 200>>,
-    context: Option<Object>,
-    metadata: Option<Object>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(inline)]
-struct RetryInput {
-    /// In all.
-    max_attempts: BoundedInteger<1, 3>,
-    /// Default: 30.
-    after_minutes: Option<BoundedInteger<5, 1440>>,
-    /// Default: no_answer and busy.
-    on: Option<Vec<RetryOutcome>>,
-}
-
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-enum RetryOutcome {
-    NoAnswer,
-    Busy,
-    Voicemail,
-    Failed,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(inline)]
-struct StopInput {
-    /// A result field.
-    field: Text<1, 100>,
-    #[schemars(with = "String")]
-    equals: Value,
-    count: BoundedInteger<1, 500>,
-}
-
-/// What became of the list.
-#[skip_serializing_none]
-#[derive(Serialize, JsonSchema)]
-pub(in crate::mcp::tools) struct PlaceCallsOutput {
-    batch_id: String,
-    state: BatchState,
-    /// How many calls are on their way or in progress.
-    calling: usize,
-    waiting: usize,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
-    refused: Vec<RefusedRow>,
-    #[schemars(skip)]
-    max_cost_milli_cents: MilliCents,
-    #[schemars(skip)]
-    expected_cost_milli_cents: MilliCents,
-    /// How many will not be reached before end_by.
-    unreached: usize,
-    /// The same list was started before: nothing rang now.
-    duplicate_of: Option<String>,
-    /// What to show the user.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<crate::mcp::input::arguments::Object>")]
-    preview: Vec<PreviewField>,
-    /// To be brought back with batch_id once the user agreed.
-    confirmation_token: Option<String>,
-    #[schemars(skip)]
-    expires_at: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    simulated: bool,
-    note: String,
-}
-
-#[derive(Serialize)]
-struct RefusedRow {
-    row: u32,
-    to: String,
-    reason: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<CallId>,
-}
-
-impl PlaceCallsInput {
-    /// What the arguments ask for.
-    fn into_action(self, cx: &ToolContext) -> Result<ListAction, ToolError> {
-        let Self { batch_id: Some(id), confirmation_token, resume, .. } = &self else {
-            return Ok(ListAction::Create(Box::new(self.into_request(cx)?)));
-        };
-        if self.agent_id.is_some() || self.people.is_some() {
-            return Err(ToolError::invalid_argument(
-                "`batch_id` names a list that was shown; give no other list with it",
-            ));
-        }
-        let id = BatchId::parse(id.as_str())
-            .map_err(|error| ToolError::invalid_argument(format!("`batch_id`: {error}")))?;
-        match (confirmation_token, resume.unwrap_or(false)) {
-            (token, true) => {
-                Ok(ListAction::Resume(id, token.as_ref().map(|token| token.as_str().to_owned())))
-            }
-            (Some(token), false) => Ok(ListAction::Confirm(id, token.as_str().to_owned())),
-            (None, false) => Err(ToolError::invalid_argument(
-                "`batch_id` needs a `confirmation_token` to start the list, or `resume: true` to go on with it",
-            )),
-        }
-    }
-
-    fn into_request(self, cx: &ToolContext) -> Result<BatchRequest, ToolError> {
-        let missing = |name: &str| ToolError::invalid_argument(format!("`{name}` is missing"));
-        if self.confirmation_token.is_some() || self.resume.unwrap_or(false) {
-            return Err(missing("batch_id"));
-        }
-        let agent_id = self.agent_id.ok_or_else(|| missing("agent_id"))?;
-        let people = self.people.ok_or_else(|| missing("people"))?;
-        let task = BatchTask {
-            from_number: self.from_number,
-            instructions: self.instructions.map(Text::into_string),
-            webhook_url: self.webhook_url.map(HttpsUrl::into_string),
-            retry: self.retry.map(RetryInput::into_policy).unwrap_or_default(),
-            stop_when: self.stop_when.map(StopInput::into_condition),
-            allow_repeat: self.allow_repeat.unwrap_or(false),
-            metadata_source: MetadataSource::Model,
-        };
-        Ok(BatchRequest {
-            agent_id,
-            task,
-            people: people.into_vec().into_iter().map(PersonInput::into_person).collect(),
-            start_at: self.start_at.map(|time| time.0),
-            end_by: self.end_by.map(|time| time.0),
-            idempotency_key: self.idempotency_key.map(|key| key.0),
-            caller: cx.caller.clone(),
-        })
-    }
-}
-
-impl PersonInput {
-    fn into_person(self) -> (E164, Person) {
-        let person = Person {
-            name: self.name.map(Text::into_string),
-            context: self.context.map(Object::into_map),
-            metadata: self.metadata.map(Object::into_map),
-        };
-        (self.to.0, person)
-    }
-}
-
-impl RetryInput {
-    fn into_policy(self) -> RetryPolicy {
-        let default = || vec![RetryOutcome::NoAnswer, RetryOutcome::Busy];
-        let on = self.on.filter(|on| !on.is_empty()).unwrap_or_else(default);
-        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        RetryPolicy {
-            max_attempts: small(self.max_attempts.get()),
-            after_minutes: self
-                .after_minutes
-                .map_or(RetryPolicy::default().after_minutes, |minutes| small(minutes.get())),
-            on: on
-                .into_iter()
-                .map(|outcome| match outcome {
-                    RetryOutcome::NoAnswer => CallOutcome::NoAnswer,
-                    RetryOutcome::Busy => CallOutcome::Busy,
-                    RetryOutcome::Voicemail => CallOutcome::Voicemail,
-                    RetryOutcome::Failed => CallOutcome::Failed,
-                })
-                .collect(),
-        }
-    }
-}
-
-impl StopInput {
-    fn into_condition(self) -> StopCondition {
-        let count = u32::try_from(self.count.get()).unwrap_or(u32::MAX);
-        StopCondition { field: self.field.into_string(), equals: read_value(self.equals), count }
-    }
-}
-
-/// The value of a result: the schema asks for a text, in which `true` and `3` are a boolean and a number.
-fn read_value(value: Value) -> Value {
-    let parsed = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    parsed.filter(|parsed| parsed.is_boolean() || parsed.is_number()).unwrap_or(value)
-}
-
-/// What a request asks for.
-enum ListAction {
-    Create(Box<BatchRequest>),
-    Confirm(BatchId, String),
-    Resume(BatchId, Option<String>),
-}
 
 /// Whether a confirmed batch starts or goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -588,85 +348,6 @@ fn nobody_to_call(prepared: &PreparedBatch) -> ToolError {
         ErrorCode::RefusedByPolicy,
         format!("every person on the list is refused. {problems}"),
     )
-}
-
-impl PlaceCallsOutput {
-    fn empty(cx: &ToolContext, batch_id: String, state: BatchState, note: String) -> Self {
-        Self {
-            batch_id,
-            state,
-            calling: 0,
-            waiting: 0,
-            refused: Vec::new(),
-            max_cost_milli_cents: MilliCents::ZERO,
-            expected_cost_milli_cents: MilliCents::ZERO,
-            unreached: 0,
-            duplicate_of: None,
-            preview: Vec::new(),
-            confirmation_token: None,
-            expires_at: None,
-            simulated: cx.account.environment() == Environment::Sandbox,
-            note,
-        }
-    }
-
-    fn new(cx: &ToolContext, prepared: &PreparedBatch, note: String) -> Self {
-        let PreparedBatch { record, plan, rows, .. } = prepared;
-        let refused = rows.iter().filter(|row| row.state == RowState::Refused);
-        Self {
-            waiting: prepared.waiting_rows().count(),
-            refused: refused.map(RefusedRow::new).collect(),
-            max_cost_milli_cents: plan.max_cost,
-            expected_cost_milli_cents: plan.expected_cost,
-            unreached: plan.unreached,
-            ..Self::empty(cx, record.batch_id.to_string(), record.state, note)
-        }
-    }
-
-    fn with_pending(self, pending: PendingFields) -> Self {
-        let PendingFields { preview, confirmation_token, expires_at } = pending;
-        Self { preview, confirmation_token, expires_at, ..self }
-    }
-
-    /// Takes over what the ledger says now.
-    fn update(&mut self, report: &BatchReport) {
-        let count = |state| report.rows.iter().filter(|row| row.record.state == state).count();
-        self.state = report.state;
-        self.calling = count(RowState::Calling);
-        self.waiting = count(RowState::Waiting);
-        let refused = report.rows.iter().filter(|row| row.record.state == RowState::Refused);
-        self.refused = refused.map(|row| RefusedRow::new(&row.record)).collect();
-    }
-
-    fn into_reply(self) -> Reply<Self> {
-        let mut text = format!("batch_id: {}. {}", self.batch_id, self.note);
-        // Writing to a String cannot fail.
-        if self.preview.is_empty() {
-            for row in &self.refused {
-                let _ = write!(text, "\nNot called: row {} ({}): {}", row.row, row.to, row.reason);
-                if let Some(call) = &row.call_id {
-                    let _ = write!(text, " (call_id {call})");
-                }
-            }
-        }
-        if let Some(token) = &self.confirmation_token {
-            let _ = write!(text, "\nconfirmation_token: {token}");
-        }
-        Reply::new(self, text)
-    }
-}
-
-impl RefusedRow {
-    fn new(row: &crate::dialing::ledger::RowRecord) -> Self {
-        let number = row.number.as_ref();
-        Self {
-            row: row.row,
-            to: number
-                .map_or_else(|| row.callee.masked.clone(), |number| number.as_str().to_owned()),
-            reason: text::one_line(row.reason.as_deref().unwrap_or_default(), 300),
-            call_id: row.call_id.clone(),
-        }
-    }
 }
 
 impl Tool for PlaceCalls {
