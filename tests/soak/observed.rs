@@ -41,7 +41,7 @@ impl Memory {
         let under: f64 = second_half.iter().map(|point| (point.0 - x).powi(2)).sum();
         let grown = over / under * calls as f64 / 2.0;
         println!(
-            "soak: {way} has {:.1} MB at first, {:.1} at last, {y:.1} in the mean of the second second_half, over which it grows by {grown:.2}",
+            "soak: {way} has {:.1} MB at first, {:.1} at last, {y:.1} on average in the second half, in which it grows by {grown:.2}",
             first.1, last.1
         );
         // With fewer calls, the caches are still filling.
