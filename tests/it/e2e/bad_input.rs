@@ -1,8 +1,10 @@
 //! Bad input: each is answered with a clear error, dials nothing, and leaves the session open.
 
+use callingbox_mcp::stdio::MAX_LINE_BYTES;
 use serde_json::{Value, json};
 
 use crate::harness::{Era, Session};
+use crate::http::support::read_memory_kib;
 
 /// Asserts that the session still answers, and that nothing was called or created.
 async fn assert_unharmed(session: &mut Session, after: &str) {
@@ -612,6 +614,27 @@ async fn a_cursor_that_was_never_issued_is_refused_by_every_list() {
         }
         session.finish_well().await;
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_endless_line_is_refused_once_and_not_stored() {
+    const LIMIT_KIB: u64 = MAX_LINE_BYTES as u64 / 1024;
+    let mut session = Session::modern().await;
+    let before = read_memory_kib(session.process_id(), "VmHWM");
+    for _ in 0..8 {
+        session.send_bytes(&vec![b'{'; MAX_LINE_BYTES]).await;
+    }
+    session.send_bytes(b"\n").await;
+    let refusal = session.next().await.unwrap();
+    assert_eq!(refusal["error"]["code"], -32600, "{refusal}");
+    assert!(refusal["error"]["message"].as_str().unwrap().contains("8388608"), "{refusal}");
+    assert_unharmed(&mut session, "an endless line").await;
+    // The buffer of the line exists twice while it grows.
+    let grown = read_memory_kib(session.process_id(), "VmHWM") - before;
+    assert!(grown < 3 * LIMIT_KIB, "{grown} KiB more");
+    let (rest, status, log) = session.finish().await;
+    assert_eq!((rest, status.code(), log.lines().count()), (vec![], Some(0), 1), "{log}");
 }
 
 #[tokio::test]

@@ -101,10 +101,7 @@ impl Server {
     /// The memory that the server occupies, in KiB.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id().unwrap());
-        let status = std::fs::read_to_string(path).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        read_memory_kib(self.child.id().unwrap(), "VmRSS")
     }
 
     /// A POST to /mcp, to which the test may add headers.
@@ -327,4 +324,12 @@ impl Events {
             self.text.push_str(std::str::from_utf8(&chunk?.ok()?).unwrap());
         }
     }
+}
+
+/// Reads the memory of a process: `VmRSS` is the present one, `VmHWM` the highest.
+#[cfg(target_os = "linux")]
+pub(crate) fn read_memory_kib(process: u32, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
+    value.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
 }

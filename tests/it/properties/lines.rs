@@ -1,6 +1,5 @@
 //! The line transport: arbitrary bytes in arbitrary chunks. A line with a readable id gets exactly one error response or
-//! reaches the server as exactly one request. Any other line that is not a notification is refused exactly once. The
-//! transport never holds more than one line.
+//! reaches the server as exactly one request. Any other line that is not a notification is refused exactly once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use callingbox_mcp::stdio::{LineTransport, MAX_LINE_BYTES};
+use callingbox_mcp::stdio::LineTransport;
 use proptest::prelude::*;
 use rmcp::model::JsonRpcMessage;
 use rmcp::transport::Transport;
@@ -253,61 +252,4 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes);
         prop_assert_eq!(count_ids(bytes.clone(), lengths), expected_ids(&bytes), "{}", text);
     }
-}
-
-#[test]
-fn an_endless_line_is_refused_once_and_not_stored() {
-    struct Endless {
-        left: usize,
-        then: &'static [u8],
-    }
-    impl AsyncRead for Endless {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            if self.left == 0 {
-                let taken = self.then.len().min(buffer.remaining());
-                buffer.put_slice(&self.then[..taken]);
-                self.then = &self.then[taken..];
-            } else {
-                let taken = self.left.min(buffer.remaining());
-                buffer.initialize_unfilled_to(taken).fill(b'{');
-                buffer.advance(taken);
-                self.left -= taken;
-            }
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    let output = RecordedOutput::default();
-    let before = resident();
-    let input = Endless {
-        left: 8 * MAX_LINE_BYTES,
-        then: b"\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n",
-    };
-    let mut lines = LineTransport::new(input, output.clone(), CancellationToken::new());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (mut requests, mut most) = (0, 0);
-    runtime.block_on(async {
-        while lines.receive().await.is_some() {
-            requests += 1;
-            most = most.max(resident());
-        }
-    });
-    assert_eq!(requests, 1);
-    let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(written.lines().count(), 1, "{written}");
-    assert!(written.contains("-32600") && written.contains("8388608"), "{written}");
-    // The buffer of the line exists twice while it grows.
-    let grown = most.saturating_sub(before);
-    assert!(grown < 3 * MAX_LINE_BYTES, "{grown} bytes more");
-}
-
-/// The peak resident memory of this process in bytes; zero on systems without /proc.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
 }
