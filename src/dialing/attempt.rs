@@ -10,7 +10,7 @@ use super::ledger::{
     AttemptStop, BeginResult, ConfirmedBy, DispatchId, DispatchRecord, DispatchState,
     EarlierDispatch,
 };
-use super::limits::Usage;
+use super::limits::{Limit, Usage};
 use super::order::{DialRequest, Order};
 use super::outcome::{DialError, Dialed};
 use super::policy::{AttemptDecision, PolicyInput, PolicyRefusal};
@@ -29,7 +29,7 @@ pub enum ClaimResult {
     /// Whether an earlier call to the number was placed is not known.
     Unresolved(Box<DispatchRecord>),
     /// A limit is reached.
-    LimitReached(PolicyRefusal),
+    LimitReached(Limit, PolicyRefusal),
     /// The number is on the do-not-call list.
     OptedOut(PolicyRefusal),
     /// The batch has stopped.
@@ -70,7 +70,7 @@ impl Dialer {
     }
 
     /// Writes the intent and the row of an attempt in one step. An earlier call to the number whose result is open is
-    /// searched for once.
+    /// searched for once, and once it is read which calls have ended, if that may free a limit.
     ///
     /// # Errors
     /// The ledger or the API cannot be used.
@@ -87,14 +87,23 @@ impl Dialer {
         if let Some(refusal) = self.check_opt_out(ledger, &account, callee.as_ref()).await? {
             return Ok(ClaimResult::OptedOut(refusal));
         }
-        let mut was_resolved = false;
+        let (mut was_resolved, mut were_freed) = (false, false);
         loop {
             let (intent, constraints) = self.new_intent(&account, request, &authorization).await?;
+            let now = constraints.now.dialing;
             let earlier = match ledger.begin(intent, constraints).await? {
                 BeginResult::Begun(record) => return Ok(ClaimResult::Claimed(Box::new(record))),
+                BeginResult::LimitReached(reached)
+                    if reached.limit.is_freed_by_ends() && !were_freed =>
+                {
+                    were_freed = true;
+                    self.free_limits(ledger, &account, now).await?;
+                    continue;
+                }
                 BeginResult::LimitReached(reached) => {
+                    let limit = reached.limit;
                     let refusal = self.rules().policy.limit_refusal(reached);
-                    return Ok(ClaimResult::LimitReached(refusal));
+                    return Ok(ClaimResult::LimitReached(limit, refusal));
                 }
                 BeginResult::OptedOut => {
                     let refusal = self.opt_out_refusal(ledger, &account, callee.as_ref()).await?;

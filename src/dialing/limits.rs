@@ -93,6 +93,21 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// Whether the end of a call may free it: a place among the calls in progress, or the rest of a hold.
+    #[must_use]
+    pub const fn is_freed_by_ends(self) -> bool {
+        matches!(
+            self,
+            Self::Concurrent | Self::SpendPerDay | Self::CallerConcurrent | Self::CallerSpendPerDay
+        )
+    }
+
+    /// Whether it counts the calls to one destination.
+    #[must_use]
+    pub const fn is_per_destination(self) -> bool {
+        matches!(self, Self::PerDestinationPerHour | Self::PerDestinationPerDay)
+    }
+
     /// All limits, in the order in which they are compared and reported.
     pub const ALL: [Self; 11] = [
         Self::PerDestinationPerHour,

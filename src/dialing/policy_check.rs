@@ -43,19 +43,12 @@ impl Dialer {
             self.measure(&account, &request.caller, callee, request.hold(), now)
         };
         let mut usage = measure().await?;
-        // The limits that the ends of calls relieve.
-        let relieved = [
-            Limit::Concurrent,
-            Limit::SpendPerDay,
-            Limit::CallerConcurrent,
-            Limit::CallerSpendPerDay,
-        ];
-        let is_reached =
-            |limit| limits.check_limit(limit, request.kind(), &usage, request.hold()).is_some();
-        if relieved.into_iter().any(is_reached) {
-            if self.sync_finished_calls(ledger, &account, now).await? {
-                self.recover_abandoned(ledger, account.id()).await?;
-            }
+        let is_reached = |limit: Limit| {
+            limit.is_freed_by_ends()
+                && limits.check_limit(limit, request.kind(), &usage, request.hold()).is_some()
+        };
+        if Limit::ALL.into_iter().any(is_reached) {
+            self.free_limits(ledger, &account, now).await?;
             usage = measure().await?;
         }
         let opt_out = self.check_opt_out(ledger, &account, callee.as_ref()).await?;
@@ -132,6 +125,19 @@ impl Dialer {
             usage.add_purchases(&first);
         }
         Ok(usage)
+    }
+
+    /// Learns which calls have ended, since their ends may free a limit.
+    pub(super) async fn free_limits(
+        &self,
+        ledger: &dyn Ledger,
+        account: &AccountRef,
+        now: Timestamp,
+    ) -> Result<(), DialError> {
+        if self.sync_finished_calls(ledger, account, now).await? {
+            self.recover_abandoned(ledger, account.id()).await?;
+        }
+        Ok(())
     }
 
     /// Records the ends of recent calls that no client waited for, so that they free their slots and their holds.

@@ -14,13 +14,13 @@ use crate::dialing::attempt::ClaimResult;
 use crate::dialing::ledger::{Attempt, AttemptStop, DispatchRecord, PauseReason, RowState};
 use crate::dialing::order::{DialRequest, Order};
 use crate::dialing::outcome::DialError;
-use crate::dialing::policy::{Decision, PolicyRefusal, RuleName};
+use crate::dialing::policy::{Decision, PolicyRefusal};
 use callingbox::{AgentId, CallCreate};
 
 /// How long a row waits while another call to its number is on its way.
 const BUSY_NUMBER_PAUSE: SignedDuration = SignedDuration::from_secs(30);
-/// How long a row waits after a limit was reached whose end is not known.
-const LIMIT_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+/// How long a batch waits after a limit was reached that calls of others may free, or whose end is not known.
+const LIMIT_PAUSE: SignedDuration = SignedDuration::from_secs(20);
 
 /// What became of an attempt to start a row.
 enum StartResult {
@@ -158,24 +158,21 @@ impl Runner {
                 self.set_row(index, RowState::Refused, &reason).await;
                 StartResult::Waits
             }
-            ClaimResult::LimitReached(refusal) => {
+            ClaimResult::LimitReached(limit, refusal) => {
                 let reason = refusal.describe_wait();
-                let until = refusal.until.unwrap_or_else(|| add(now, LIMIT_PAUSE));
-                let is_for_all = !matches!(
-                    refusal.rule,
-                    RuleName::Limit(
-                        crate::dialing::limits::Limit::PerDestinationPerHour
-                            | crate::dialing::limits::Limit::PerDestinationPerDay
-                    )
-                );
-                if is_for_all {
-                    // A call that ends may free the limit earlier, which the end of the call undoes.
+                let again = add(now, LIMIT_PAUSE);
+                // A call that ends may free it earlier.
+                let until =
+                    refusal.until.filter(|until| !limit.is_freed_by_ends() || *until < again);
+                let until = until.unwrap_or(again);
+                if limit.is_per_destination() {
+                    self.postpone(index, until, reason).await;
+                    StartResult::Waits
+                } else {
+                    // The end of a call of this batch undoes it.
                     self.not_before = Some(until);
                     self.set_reason(index, reason).await;
                     StartResult::Full
-                } else {
-                    self.postpone(index, until, reason).await;
-                    StartResult::Waits
                 }
             }
             ClaimResult::OptedOut(refusal) => {

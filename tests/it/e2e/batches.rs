@@ -261,6 +261,29 @@ async fn a_list_that_waits_for_a_limit_says_for_which_and_until_when() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_when_a_call_ends_that_nobody_waits_for() {
+    let rules = config("[limits]\nconcurrent = 1\n");
+    let settings = format!("policy_file = \"{}\"\n", rules.path().display());
+    let mut fixture = Fixture::new(&settings).await;
+    let call = json!({"agent_id": fixture.agent, "to": "+13055550100"});
+    fixture.maker.data("place_call", call).await;
+    let people = json!([{"to": "+14155550100"}, {"to": "+12125550100"}]);
+    let list = json!({"agent_id": fixture.agent, "people": people});
+    let started = fixture.data("place_calls", list).await;
+    let batch = started["batch_id"].clone();
+    let report = fixture.data("get_batch", json!({"batch_id": batch})).await;
+    let note = "calling rule `limits.concurrent`: 1 call is in progress; wait for it to end";
+    assert_eq!(report["rows"][0]["note"], note, "{report}");
+    let mut ended = report;
+    for _ in 0..6 {
+        fixture.maker.control().advance(300).await;
+        ended = fixture.wait_while_paused(&batch).await;
+    }
+    assert_eq!(ended["counts"], json!({"done": 2}), "{ended}");
+    fixture.close().await;
+}
+
+#[tokio::test]
 async fn those_who_were_not_reached_are_called_again_after_a_pause() {
     let scenarios = config(
         "[[scenario]]\nname = 'second'\nto = '+14155550198'\nendings = ['no_answer', 'completed']\n",
