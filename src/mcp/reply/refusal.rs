@@ -43,7 +43,7 @@ impl From<PolicyRefusal> for ToolError {
                 ToolName::PLACE_CALL,
                 "with that number calls it",
             )]),
-            RuleName::Limit(Limit::Concurrent) => {
+            RuleName::Limit(Limit::Concurrent | Limit::CallerConcurrent) => {
                 error.with_retry(Retry::Later).with_next([NextStep::tool(
                     ToolName::GET_CALL_RESULT,
                     "waits for the end of a call that is under way",

@@ -109,27 +109,28 @@ async fn rules_that_are_changed_apply_to_a_session_that_runs() {
 
 #[tokio::test]
 async fn concurrent_calls_are_counted_until_they_end() {
-    let fixture =
-        DialingFixture::new("", "[limits]\nconcurrent = 1\nper_destination_per_day = \"off\"\n")
-            .await;
-    let mut session = fixture.session(LEGACY, cannot_ask()).await;
-    session.data("place_call", fixture.call(TO, "First.")).await;
-    let answer = session.call("place_call", repeated(fixture.call(TO, "Second."))).await;
-    let (class, done, message) = failure(&answer);
-    assert_eq!((class, done), ("refused_by_policy", "nothing"));
-    assert!(
-        message.contains("limits.concurrent") && message.contains("Nobody was called"),
-        "{message}"
-    );
-    // It passes by itself.
-    let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
-    let next = "get_call_result waits for the end of a call that is under way.";
-    assert_eq!((&error["retry"], &error["next"]), (&json!("later"), &json!(next)));
-    // Nobody waits for the end of the first; it ends all the same.
-    fixture.control.advance(600).await;
-    session.data("place_call", repeated(fixture.call(TO, "Second."))).await;
-    assert_eq!(fixture.dialed().await, 2);
-    assert_eq!(fixture.receipts(&["--outcome", "completed"]).await.len(), 1);
+    for (settings, limit) in [
+        ("concurrent = 1", "`limits.concurrent`"),
+        ("[limits.per_caller]\nconcurrent = 1", "`limits.per_caller.concurrent`"),
+    ] {
+        let policy = format!("[limits]\nper_destination_per_day = \"off\"\n{settings}\n");
+        let fixture = DialingFixture::new("", &policy).await;
+        let mut session = fixture.session(LEGACY, cannot_ask()).await;
+        session.data("place_call", fixture.call(TO, "First.")).await;
+        let answer = session.call("place_call", repeated(fixture.call(TO, "Second."))).await;
+        let (class, done, message) = failure(&answer);
+        assert_eq!((class, done), ("refused_by_policy", "nothing"));
+        assert!(message.contains(limit) && message.contains("Nobody was called"), "{message}");
+        // It passes by itself.
+        let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
+        let next = "get_call_result waits for the end of a call that is under way.";
+        assert_eq!((&error["retry"], &error["next"]), (&json!("later"), &json!(next)), "{limit}");
+        // Nobody waits for the end of the first; it ends all the same.
+        fixture.control.advance(600).await;
+        session.data("place_call", repeated(fixture.call(TO, "Second."))).await;
+        assert_eq!(fixture.dialed().await, 2);
+        assert_eq!(fixture.receipts(&["--outcome", "completed"]).await.len(), 1);
+    }
 }
 
 #[tokio::test]
