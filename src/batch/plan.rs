@@ -15,7 +15,7 @@ const EXPECTED_SECONDS: u64 = 90;
 /// How long a call is expected to occupy a slot, with ringing and extraction.
 const EXPECTED_CALL: SignedDuration = SignedDuration::from_secs(120);
 /// How many calls run at the same time where no limit says otherwise.
-pub(super) const DEFAULT_CONCURRENT: u32 = 10;
+const DEFAULT_CONCURRENT: u32 = 10;
 
 /// What is planned.
 pub(super) struct PlanInput<'a> {
@@ -23,8 +23,8 @@ pub(super) struct PlanInput<'a> {
     pub end_by: Timestamp,
     pub limits: &'a CallLimits,
     pub usage: &'a Usage,
-    /// How many calls may run at the same time, if the batch itself says so.
-    pub max_concurrent: Option<u32>,
+    /// How many results are missing until the batch ends early.
+    pub missing_results: Option<u32>,
     pub max_attempts: u32,
     /// For each row that waits: the end of the quiet hours at a time, if it is within them.
     pub quiet_until: &'a dyn Fn(usize, Timestamp) -> Option<Option<Timestamp>>,
@@ -81,7 +81,8 @@ pub(super) fn make_plan(input: &PlanInput<'_>) -> Plan {
     .flatten()
     .collect();
     let (slots, slot_limit) = count_slots(input);
-    let affordable = count_affordable(limits.spend_per_day, usage.spent);
+    let affordable: Vec<(usize, Limit)> =
+        money_limits(input).map(|(rest, limit)| (count_affordable(rest), limit)).collect();
     let mut ends: BinaryHeap<Reverse<Timestamp>> = BinaryHeap::new();
     let mut starts: Vec<Timestamp> = Vec::new();
     let mut plan = Plan {
@@ -126,8 +127,10 @@ pub(super) fn make_plan(input: &PlanInput<'_>) -> Plan {
                 delay(&mut at, add(oldest, window.length), Bottleneck::Limit(window.limit));
             }
         }
-        if affordable.is_some_and(|affordable| starts.len() >= affordable) {
-            delay(&mut at, add(start_at, DAY), Bottleneck::Limit(Limit::SpendPerDay));
+        for (affordable, limit) in &affordable {
+            if starts.len() >= *affordable {
+                delay(&mut at, add(start_at, DAY), Bottleneck::Limit(*limit));
+            }
         }
         if let Some(until) = (input.quiet_until)(row, at) {
             delay(&mut at, until.unwrap_or(Timestamp::MAX), Bottleneck::QuietHours);
@@ -152,34 +155,56 @@ pub(super) fn make_plan(input: &PlanInput<'_>) -> Plan {
 
 /// How many calls run at the same time, and the limit that says so.
 fn count_slots(input: &PlanInput<'_>) -> (usize, Option<Limit>) {
-    let limits = input.limits;
-    let holds = limits.spend_per_day.map(|max| {
-        let rest = max.0.saturating_sub(input.usage.spent.0);
-        u32::try_from(rest / CALL_HOLD.0).unwrap_or(u32::MAX)
+    let slots = max_concurrent(input.limits, input.missing_results);
+    let holds = money_limits(input).map(|(rest, limit)| {
+        let holds = rest.map_or(0, |rest| rest.0 / CALL_HOLD.0);
+        (usize::try_from(holds).unwrap_or(usize::MAX).max(1), Some(limit))
     });
-    [
-        (limits.concurrent, Some(Limit::Concurrent)),
-        (limits.per_caller.concurrent, Some(Limit::CallerConcurrent)),
-        (holds, Some(Limit::SpendPerDay)),
-        (input.max_concurrent, None),
-        (Some(DEFAULT_CONCURRENT), None),
-    ]
-    .into_iter()
-    .filter_map(|(max, limit)| Some((max?.max(1) as usize, limit)))
-    .min_by_key(|(max, _)| *max)
-    .unwrap_or((1, None))
+    std::iter::once(slots).chain(holds).min_by_key(|(max, _)| *max).unwrap_or(slots)
 }
 
-/// How many calls of usual cost the money of a day covers. A call needs room for its hold when it starts.
-fn count_affordable(max: Option<MilliCents>, spent: MilliCents) -> Option<usize> {
-    let rest = max?.0.checked_sub(spent.0).and_then(|rest| rest.checked_sub(CALL_HOLD.0));
+/// The limits of money, with the rest of each (`None`: more was spent).
+fn money_limits(input: &PlanInput<'_>) -> impl Iterator<Item = (Option<MilliCents>, Limit)> {
+    let PlanInput { limits, usage, .. } = *input;
+    [
+        (limits.spend_per_day, usage.spent, Limit::SpendPerDay),
+        (limits.per_caller.spend_per_day, usage.caller.spent, Limit::CallerSpendPerDay),
+    ]
+    .into_iter()
+    .filter_map(|(max, spent, limit)| Some((max?.0.checked_sub(spent.0).map(MilliCents), limit)))
+}
+
+/// How many calls of a batch may run at the same time, and the limit that says so. No more run than results are missing for an
+/// early end.
+pub(super) fn max_concurrent(
+    limits: &CallLimits,
+    missing_results: Option<u32>,
+) -> (usize, Option<Limit>) {
+    let account_wide = match limits.concurrent {
+        Some(max) => (max, Some(Limit::Concurrent)),
+        None => (DEFAULT_CONCURRENT, None),
+    };
+    let caller = limits.per_caller.concurrent.map(|max| (max, Some(Limit::CallerConcurrent)));
+    let missing = missing_results.map(|missing| (missing, None));
+    let (max, limit) = [Some(account_wide), caller, missing]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(max, _)| *max)
+        .unwrap_or(account_wide);
+    (max.max(1) as usize, limit)
+}
+
+/// How many calls of usual cost the rest of a day's money covers. A call needs room for its hold when it starts.
+fn count_affordable(rest: Option<MilliCents>) -> usize {
+    let rest = rest.and_then(|rest| rest.0.checked_sub(CALL_HOLD.0));
     let calls = rest.map_or(0, |rest| rest / call_price(EXPECTED_SECONDS).0 + 1);
-    Some(usize::try_from(calls).unwrap_or(usize::MAX))
+    usize::try_from(calls).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialing::limits::CallerLimits;
     use crate::dialing::policy::Policy;
 
     fn plan(rows: usize, limits: &CallLimits, usage: &Usage, hours: i64) -> Plan {
@@ -189,7 +214,7 @@ mod tests {
             end_by: start_at + SignedDuration::from_hours(hours),
             limits,
             usage,
-            max_concurrent: None,
+            missing_results: None,
             max_attempts: 1,
             quiet_until: &|_, _| None,
             rows,
@@ -227,6 +252,35 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_of_the_caller_count_too() {
+        let per_caller = CallerLimits {
+            spend_per_day: Some(MilliCents::from_cents(500)),
+            ..CallerLimits::default()
+        };
+        let limits = CallLimits { per_caller, ..CallLimits::default() };
+        let made = plan(100, &limits, &Usage::default(), 4);
+        let spend = Some(Bottleneck::Limit(Limit::CallerSpendPerDay));
+        assert_eq!((made.reached, made.bottleneck), (27, spend));
+    }
+
+    #[test]
+    fn as_many_calls_run_as_the_lowest_limit_allows() {
+        let limits = |concurrent, caller| {
+            let per_caller = CallerLimits { concurrent: caller, ..CallerLimits::default() };
+            CallLimits { concurrent, per_caller, ..CallLimits::default() }
+        };
+        for (concurrent, caller, missing, expected) in [
+            (None, None, None, (10, None)),
+            (Some(50), None, None, (50, Some(Limit::Concurrent))),
+            (Some(50), Some(3), None, (3, Some(Limit::CallerConcurrent))),
+            (Some(50), Some(3), Some(2), (2, None)),
+            (Some(0), None, None, (1, Some(Limit::Concurrent))),
+        ] {
+            assert_eq!(max_concurrent(&limits(concurrent, caller), missing), expected);
+        }
+    }
+
+    #[test]
     fn people_in_quiet_hours_wait() {
         let start_at: Timestamp = "2026-11-02T15:00:00Z".parse().unwrap();
         let seven = start_at + SignedDuration::from_hours(2);
@@ -235,7 +289,7 @@ mod tests {
             end_by: start_at + SignedDuration::from_hours(3),
             limits: &CallLimits::default(),
             usage: &Usage::default(),
-            max_concurrent: Some(1),
+            missing_results: Some(1),
             max_attempts: 2,
             quiet_until: &|row, at| match row {
                 0 => Some(None),

@@ -304,7 +304,7 @@ async fn check_rows(
         end_by: record.end_by,
         limits: &rules.policy.enforced_limits(),
         usage: &usage,
-        max_concurrent: task.and_then(|task| task.stop_when.as_ref()).map(|stop| stop.count),
+        missing_results: task.and_then(|task| task.stop_when.as_ref()).map(|stop| stop.count),
         max_attempts: task.map_or(1, |task| task.retry.max_attempts),
         quiet_until: &quiet_until,
         rows: waiting.len(),

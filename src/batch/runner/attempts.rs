@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Runner;
 use super::events::{FAILURE_PAUSE, RowEvent};
 use crate::batch::pauses::add;
-use crate::batch::plan::DEFAULT_CONCURRENT;
+use crate::batch::plan::max_concurrent;
 use crate::batch::prepare::{agent_fingerprint, fill_in, refuse_called_before};
 use crate::dialing::attempt::ClaimResult;
 use crate::dialing::ledger::{Attempt, AttemptStop, DispatchRecord, PauseReason, RowState};
@@ -61,15 +61,11 @@ impl Runner {
         true
     }
 
-    /// How many calls of this batch may run at the same time. The limits of the rules are enforced by the ledger.
+    /// How many calls of this batch may run at the same time. The ledger enforces the limits.
     fn max_in_flight(&self) -> usize {
-        let limits = self.dialer.rules().policy.enforced_limits();
-        let limit = limits.concurrent.map_or(DEFAULT_CONCURRENT, |max| max.max(1));
-        let missing = self.task.stop_when.as_ref().map(|stop| {
-            let running = stop.count.saturating_sub(self.matches);
-            running.max(1)
-        });
-        missing.map_or(limit, |missing| limit.min(missing)) as usize
+        let stop = self.task.stop_when.as_ref();
+        let missing = stop.map(|stop| stop.count.saturating_sub(self.matches));
+        max_concurrent(&self.dialer.rules().policy.enforced_limits(), missing).0
     }
 
     async fn start_row(&mut self, index: usize, now: Timestamp) -> StartResult {
