@@ -375,8 +375,7 @@ pub(super) fn refuse_called_before(row: &mut RowRecord, call: Option<&str>) {
     row.call_id = call.map(callingbox::CallId::new);
     refuse_row(
         row,
-        "the same agent called this number less than 10 minutes ago, and allow_repeat is not set"
-            .to_owned(),
+        "the same agent called this number recently, and allow_repeat is not set".to_owned(),
     );
 }
 

@@ -123,7 +123,7 @@ impl PlaceCallOutput {
                 let note = if key.is_some() && earlier.as_ref() == key {
                     "This idempotency_key was used for this call in the last 24 hours; nothing rang now. To ring again, use another idempotency_key and allow_repeat."
                 } else {
-                    "The same call was placed within the last 10 minutes; this is that call, and nothing rang now. To ring again, set allow_repeat."
+                    "The same call was placed recently; this is that call, and nothing rang now. To ring again, set allow_repeat."
                 };
                 let note = with_steps(note, &[result("returns its outcome")], tools);
                 let id = CallId::new(id);
