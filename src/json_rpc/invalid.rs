@@ -2,7 +2,7 @@
 
 use callingbox::json_text::repair;
 use rmcp::ErrorData;
-use rmcp::model::RequestId;
+use rmcp::model::{ClientJsonRpcMessage, RequestId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -85,6 +85,7 @@ fn describe_object(
             no_message("`jsonrpc` must be \"2.0\"")
         }
         None => no_message("`method` must be a text"),
+        Some(_) if is_response(object) => no_message("a request has no `result` and no `error`"),
         Some(_) if id.is_none() => no_message("`id` must be a text or a whole number"),
         // Of two values for a key an object has one.
         Some(_) if has_duplicate_key(object, problem) => no_message(&problem.to_string()),
@@ -100,7 +101,8 @@ fn describe_object(
 fn has_duplicate_key(object: &Map<String, Value>, problem: &serde_json::Error) -> bool {
     problem.is_data() && {
         let text = serde_json::to_vec(object).unwrap_or_default();
-        serde_json::from_slice::<JsonRpcPeek>(&text).is_ok() && super::parse_message(&text).is_ok()
+        serde_json::from_slice::<JsonRpcPeek>(&text).is_ok()
+            && serde_json::from_slice::<ClientJsonRpcMessage>(&text).is_ok()
     }
 }
 

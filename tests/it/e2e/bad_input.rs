@@ -456,6 +456,12 @@ async fn unreadable_messages_are_refused_with_their_id_if_they_have_one() {
                 "not a JSON-RPC 2.0 message: `id`",
             ),
             (
+                b"{\"jsonrpc\":\"2.0\",\"id\":96,\"method\":\"ping\",\"result\":{}}".to_vec(),
+                -32600,
+                json!(96),
+                "not a JSON-RPC 2.0 message: a request has no `result`",
+            ),
+            (
                 request(json!("a"), json!("tools/list"), json!([1])).into_bytes(),
                 -32602,
                 json!("a"),

@@ -293,6 +293,12 @@ async fn an_invalid_message_gets_the_error_of_json_rpc() {
                 "duplicate field `method`",
             ),
             (
+                r#"{"jsonrpc":"2.0","id":4,"method":"ping","error":{"code":1,"message":"x"}}"#,
+                -32600,
+                json!(4),
+                "a request has no `result` and no `error`",
+            ),
+            (
                 r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":["list_calls"]}"#,
                 -32602,
                 json!(3),

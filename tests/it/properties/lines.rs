@@ -183,12 +183,20 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
         prop::option::weighted(0.9, id()),
         prop::option::weighted(0.9, method.prop_flat_map(|name| member(json!(name)))),
         prop::option::weighted(0.7, params),
+        // No request has them.
+        prop::option::weighted(0.05, any_json()),
+        prop::option::weighted(0.05, any_json()),
     )
-        .prop_map(|(jsonrpc, id, method, params)| {
+        .prop_map(|(jsonrpc, id, method, params, result, error)| {
             let mut message = json!({});
-            for (name, value) in
-                [("jsonrpc", jsonrpc), ("id", id), ("method", method.flatten()), ("params", params)]
-            {
+            for (name, value) in [
+                ("jsonrpc", jsonrpc),
+                ("id", id),
+                ("method", method.flatten()),
+                ("params", params),
+                ("result", result),
+                ("error", error),
+            ] {
                 if let Some(value) = value {
                     message[name] = value;
                 }
