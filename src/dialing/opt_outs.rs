@@ -126,15 +126,15 @@ impl Dialer {
     }
 
     /// Records the end of a call that the ledger knows, and of any call what its result says of calling again. A failure is
-    /// only logged: the next reader of the call tries again. Returns `false` after a failure.
-    pub async fn record_call_end(&self, call: &Call) -> bool {
-        let Some(end) = CallEnd::from_call(call) else { return true };
+    /// only logged: the next reader of the call tries again.
+    pub async fn record_call_end(&self, call: &Call) {
+        let Some(end) = CallEnd::from_call(call) else { return };
         if self.recorded_outcomes.contains(&call.id, end) {
-            return true;
+            return;
         }
         // A key without an account has placed no call, so that nothing but an opt-out is lost.
         if self.is_account_missing() && !asks_not_to_be_called(call) {
-            return true;
+            return;
         }
         let record = async {
             let account = self.account().await?;
@@ -143,16 +143,12 @@ impl Dialer {
             Ok::<(), UnknownAccount>(())
         };
         match tokio::time::timeout(RECORD_TIMEOUT, record).await {
-            Ok(Ok(())) => {
-                self.recorded_outcomes.insert(call.id.clone(), end);
-                return true;
-            }
+            Ok(Ok(())) => self.recorded_outcomes.insert(call.id.clone(), end),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "could not record the end of a call in the ledger")
             }
             Err(_) => tracing::warn!("recording the end of a call in the ledger timed out"),
         }
-        false
     }
 
     /// Records the end of a call that the ledger knows, and first what its result says of calling again.

@@ -2,7 +2,6 @@
 //! Each changes a row, and some of them pause the batch. Starts no call.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
@@ -19,8 +18,6 @@ use crate::dialing::outcome::{DialError, DialResult, Dialed};
 use crate::watch::{Snapshot, WatchOptions, WatchStatus};
 use callingbox::{Call, CallId, ErrorKind};
 
-/// How long the end of a call waits that the ledger could not record.
-const RECORD_PAUSE: Duration = Duration::from_secs(2);
 /// How long a row waits after a failure of the API.
 pub(super) const FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
@@ -60,7 +57,7 @@ impl Runner {
                 self.record_sent(index, *sent).await;
             }
             RowEvent::Ended(index, call, snapshot) => {
-                self.record_ended(index, call, snapshot).await;
+                self.record_ended(index, call, &snapshot).await;
             }
             RowEvent::Resolved(index, Ok(AttemptFate::Placed(call))) => {
                 self.follow(index, call).await
@@ -176,20 +173,14 @@ impl Runner {
         }
     }
 
-    async fn record_ended(&mut self, index: usize, id: CallId, snapshot: Arc<Snapshot>) {
+    async fn record_ended(&mut self, index: usize, id: CallId, snapshot: &Snapshot) {
         let now = self.read_clock().await.dialing;
         // A call that ends frees a limit or credit.
         self.not_before = None;
         match (snapshot.state, &snapshot.call) {
-            // For the limits it is in progress, so that no other call could take its place.
-            (WatchStatus::Finished, Some(call)) if !self.dialer.record_call_end(call).await => {
-                let again = async move {
-                    tokio::time::sleep(RECORD_PAUSE).await;
-                    RowEvent::Ended(index, id, snapshot)
-                };
-                self.in_flight.push(again.boxed());
-            }
             (WatchStatus::Finished, Some(call)) => {
+                // If that fails, a claim that reaches a limit because of it learns of the end.
+                self.dialer.record_call_end(call).await;
                 self.dialer.batches().insert_result(id, Arc::new(CallResult::new(call)));
                 if self.fits_stop_condition(call) {
                     self.matches += 1;
