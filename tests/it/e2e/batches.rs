@@ -18,7 +18,7 @@ pub(super) struct Fixture {
     pub(super) reader: Reader,
     pub(super) maker: Session,
     pub(super) agent: Value,
-    _settings: NamedTempFile,
+    _files: Vec<NamedTempFile>,
 }
 
 impl Fixture {
@@ -38,7 +38,16 @@ impl Fixture {
         session.open(Era::Modern).await;
         let mut reader = Reader::new(session);
         reader.name(&agent, "AGENT");
-        Self { reader, maker, agent, _settings: settings }
+        Self { reader, maker, agent, _files: vec![settings] }
+    }
+
+    /// A server with these calling rules.
+    async fn with_rules(rules: &str) -> Self {
+        let rules = config(rules);
+        let mut fixture =
+            Self::new(&format!("policy_file = \"{}\"\n", rules.path().display())).await;
+        fixture._files.push(rules);
+        fixture
     }
 
     async fn call(&mut self, tool: &str, arguments: Value, then: &str) -> Value {
@@ -234,9 +243,7 @@ async fn a_row_waits_for_the_end_of_the_quiet_hours_there() {
 
 #[tokio::test]
 async fn a_list_that_waits_for_a_limit_says_for_which_and_until_when() {
-    let rules = config("[limits]\nper_hour = 1\n");
-    let settings = format!("policy_file = \"{}\"\n", rules.path().display());
-    let mut fixture = Fixture::new(&settings).await;
+    let mut fixture = Fixture::with_rules("[limits]\nper_hour = 1\n").await;
     let people = json!([{"to": "+14155550100"}, {"to": "+14155550103"}, {"to": "+12125550100"}]);
     let list = json!({"agent_id": fixture.agent, "people": people});
     let started = fixture.data("place_calls", list).await;
@@ -262,9 +269,7 @@ async fn a_list_that_waits_for_a_limit_says_for_which_and_until_when() {
 
 #[tokio::test]
 async fn a_list_goes_on_when_a_call_ends_that_nobody_waits_for() {
-    let rules = config("[limits]\nconcurrent = 1\n");
-    let settings = format!("policy_file = \"{}\"\n", rules.path().display());
-    let mut fixture = Fixture::new(&settings).await;
+    let mut fixture = Fixture::with_rules("[limits]\nconcurrent = 1\n").await;
     let call = json!({"agent_id": fixture.agent, "to": "+13055550100"});
     fixture.maker.data("place_call", call).await;
     let people = json!([{"to": "+14155550100"}, {"to": "+12125550100"}]);
