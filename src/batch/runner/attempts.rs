@@ -93,7 +93,7 @@ impl Runner {
         }
         if let Some(quiet) = checked.quiet {
             match quiet.until.filter(|until| *until < self.record.end_by) {
-                Some(until) => self.postpone(index, until, quiet.reason).await,
+                Some(until) => self.postpone_row(index, until, quiet.reason).await,
                 None => {
                     let reason = format!("{}, and the batch ends before they do", quiet.reason);
                     self.set_row(index, RowState::NotCalled, &reason).await;
@@ -143,7 +143,7 @@ impl Runner {
             }
             ClaimResult::InFlight => {
                 let reason = "another call to this number is on its way".to_owned();
-                self.postpone(index, add(now, BUSY_NUMBER_PAUSE), reason).await;
+                self.postpone_row(index, add(now, BUSY_NUMBER_PAUSE), reason).await;
                 StartResult::Waits
             }
             ClaimResult::Unresolved(record) => {
@@ -162,7 +162,7 @@ impl Runner {
                     refusal.until.filter(|until| !limit.is_freed_by_ends() || *until < again);
                 let until = until.unwrap_or(again);
                 if limit.is_per_destination() {
-                    self.postpone(index, until, reason).await;
+                    self.postpone_row(index, until, reason).await;
                     StartResult::Waits
                 } else {
                     // The end of a call of this batch undoes it.
@@ -213,7 +213,7 @@ impl Runner {
         call.context = person.context;
         call.metadata = person.metadata;
         if let Some(name) = person.name {
-            // The agent is told whom it calls, and lists of calls name them.
+            // So that the agent knows whom it calls, and lists of calls show the name.
             for facts in [&mut call.context, &mut call.metadata] {
                 let facts = facts.get_or_insert_default();
                 facts.entry("name").or_insert_with(|| name.as_str().into());
@@ -258,7 +258,7 @@ impl Runner {
         error: &DialError,
     ) -> StartResult {
         self.count_failure(now, error);
-        self.postpone(index, add(now, FAILURE_PAUSE), error.to_string()).await;
+        self.postpone_row(index, add(now, FAILURE_PAUSE), error.to_string()).await;
         StartResult::Full
     }
 }

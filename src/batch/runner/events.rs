@@ -60,7 +60,7 @@ impl Runner {
                 self.record_ended(index, call, &snapshot).await;
             }
             RowEvent::Resolved(index, Ok(AttemptFate::Placed(call))) => {
-                self.follow(index, call).await
+                self.follow_call(index, call).await
             }
             RowEvent::Resolved(index, Ok(AttemptFate::Unknown)) => {
                 self.set_unknown(index, "its process ended while it was placed").await;
@@ -78,10 +78,10 @@ impl Runner {
         match sent {
             Ok(Dialed { result: DialResult::Placed(Placed::Call(call)), .. }) => {
                 self.pauses.record_placed();
-                self.follow(index, call.id.clone()).await;
+                self.follow_call(index, call.id.clone()).await;
             }
             Ok(Dialed { result: DialResult::Repeat { id, .. }, .. }) => {
-                self.follow(index, CallId::new(id)).await;
+                self.follow_call(index, CallId::new(id)).await;
             }
             Ok(Dialed { result: DialResult::Unknown(reason), .. }) => {
                 self.set_unknown(index, reason.trim_end_matches('.')).await;
@@ -155,7 +155,7 @@ impl Runner {
     }
 
     /// Follows a placed call to its end.
-    pub(super) async fn follow(&mut self, index: usize, call: CallId) {
+    pub(super) async fn follow_call(&mut self, index: usize, call: CallId) {
         if let Some(row) = self.rows.get_mut(index) {
             row.call_id = Some(call.clone());
             row.state = RowState::Calling;

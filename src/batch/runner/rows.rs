@@ -127,7 +127,7 @@ impl Runner {
         self.write_row(index).await;
     }
 
-    pub(super) async fn postpone(&mut self, index: usize, until: Timestamp, reason: String) {
+    pub(super) async fn postpone_row(&mut self, index: usize, until: Timestamp, reason: String) {
         if let Some(row) = self.rows.get_mut(index) {
             row.due_at = Some(until);
             row.reason = Some(reason);

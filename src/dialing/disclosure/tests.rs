@@ -19,7 +19,7 @@ fn decide(mode: DisclosureMode, persona: &str, task: &str) -> DisclosureDecision
     rules(mode).decide(&agent(persona, None, None), Some(task))
 }
 
-fn discloses(task: &str) -> bool {
+fn instructs_disclosure(task: &str) -> bool {
     decide(DisclosureMode::Remind, "", task) == DisclosureDecision::Unchanged
 }
 
@@ -78,7 +78,7 @@ fn only_a_whole_sentence_that_instructs_the_agent_counts() {
         "Rufen Sie die Praxis an. Sagen Sie zu Beginn des Gesprächs, dass Sie ein KI-Assistent sind.",
         "予約を取ってください。通話の最初に、自分がＡＩアシスタントであることを伝えてください。",
     ] {
-        assert!(discloses(told), "{told}");
+        assert!(instructs_disclosure(told), "{told}");
     }
     for not_told in [
         "",
@@ -91,7 +91,7 @@ fn only_a_whole_sentence_that_instructs_the_agent_counts() {
         "At the beginning of the call, say that you are an AI assistant\nonly if you are asked.",
         "At the end of the call, say that you are an AI assistant.",
     ] {
-        assert!(!discloses(not_told), "{not_told}");
+        assert!(!instructs_disclosure(not_told), "{not_told}");
     }
     // The persona counts as well.
     let by_persona = decide(DisclosureMode::Require, SENTENCE, "Ask for a table.");

@@ -125,7 +125,7 @@ async fn concurrent_calls_are_counted_until_they_end() {
         let error = &answer["result"]["_meta"]["callingbox-mcp/error"];
         let next = "get_call_result waits for the end of a call that is under way.";
         assert_eq!((&error["retry"], &error["next"]), (&json!("later"), &json!(next)), "{limit}");
-        // Nobody waits for the end of the first; it ends all the same.
+        // No client waits for the end of the first call, and it still ends.
         fixture.control.advance(600).await;
         session.data("place_call", repeated(fixture.call(TO, "Second."))).await;
         assert_eq!(fixture.dialed().await, 2);

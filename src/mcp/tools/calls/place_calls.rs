@@ -282,7 +282,7 @@ async fn reply_with_start(
     }
     let step = NextStep::tool(ToolName::GET_BATCH, "with wait_seconds waits for the results");
     let mut output = PlaceCallsOutput::new(cx, prepared, with_steps(&note, &[step], &cx.tools));
-    output.update(&report);
+    output.apply_report(&report);
     let reply = output.into_reply();
     Ok(if report.is_finished() { reply } else { reply.followed_by(id.clone()) })
 }
@@ -319,7 +319,7 @@ async fn reply_with_duplicate(
     let note = with_steps(&note, &[step], &cx.tools);
     let mut output = PlaceCallsOutput::empty(cx, id.to_string(), report.state, note);
     output.duplicate_of = Some(id.to_string());
-    output.update(&report);
+    output.apply_report(&report);
     Ok(output.into_reply())
 }
 

@@ -1,4 +1,4 @@
-//! The answer of `place_calls`: the state of the batch, its costs and the people whom it does not call.
+//! The answer of `place_calls`: the state of the batch, its costs and the people who are not called.
 
 use std::fmt::Write;
 
@@ -102,7 +102,7 @@ impl PlaceCallsOutput {
     }
 
     /// Takes over what the ledger says now.
-    pub(super) fn update(&mut self, report: &BatchReport) {
+    pub(super) fn apply_report(&mut self, report: &BatchReport) {
         let count = |state| report.rows.iter().filter(|row| row.record.state == state).count();
         self.state = report.state;
         self.calling = count(RowState::Calling);
