@@ -117,9 +117,7 @@ impl Dialer {
     /// The clocks with which that of this machine is compared: the server that keeps the ledger, the last response of
     /// CallingBox, and the newest dispatch, if it is in the future. What cannot be read is left out.
     pub async fn read_other_clocks(&self, account: &AccountId) -> Vec<ClockReference> {
-        let mut others: Vec<ClockReference> = Vec::new();
-        let time = self.api.server_time();
-        others.extend(time.map(|time| ClockReference::new(time.date, time.received_at)));
+        let mut others: Vec<ClockReference> = self.server_clock().into_iter().collect();
         let Ok(ledger) = self.ledger().await else { return others };
         let server = ledger.server_time().await.ok().flatten();
         let newest =
@@ -130,6 +128,11 @@ impl Dialer {
         let now = Instant::now();
         others.extend(server.into_iter().chain(newest).map(|time| ClockReference::new(time, now)));
         others
+    }
+
+    /// CallingBox's clock, as its last response had it.
+    pub(super) fn server_clock(&self) -> Option<ClockReference> {
+        self.api.server_time().map(|time| ClockReference::new(time.date, time.received_at))
     }
 
     /// The batches that this process runs for the account.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::clock::ClockReference;
 use super::dialer::{Dialer, saturating_add};
 use super::ledger::{
     AccountId, AccountRef, BeginConstraints, BeginResult, ConfirmedBy, DispatchId, DispatchLookup,
@@ -352,9 +351,7 @@ impl Dialer {
         let total = SignedDuration::try_from(self.api.config().timeouts.total);
         let sent = saturating_add(record.written_at, total.unwrap_or(SignedDuration::MAX));
         let arrived_by = saturating_add(sent, MAX_DELIVERY_DELAY);
-        let server = self.api.server_time();
-        let server = server.map(|time| ClockReference::new(time.date, time.received_at));
         arrived_by <= Timestamp::now()
-            && server.is_none_or(|server| arrived_by <= server.time_at(Instant::now()))
+            && self.server_clock().is_none_or(|server| arrived_by <= server.time_at(Instant::now()))
     }
 }
